@@ -1,0 +1,51 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+ARGS   ?=
+
+.PHONY: help setup demo test check bench docs lock clean
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+setup: $(STAMP)  ## make .venv with the penchant command
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Penchant needs Python >= 3.11; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	@echo "setting up $(VENV) (once; about a minute)"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing --python $(PYTHON) $(VENV) && uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock \
+	    && uv pip install -q --python $(BIN)/python --no-deps -e .; \
+	else \
+	  $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock \
+	    && $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .; \
+	fi
+	@touch $@
+
+demo: setup  ## the whole loop on a simulated film service (ARGS=--once to stop at the end)
+	@$(BIN)/penchant demo $(ARGS)
+
+test: setup  ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## what CI runs: lint, types, layers, budget, tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tests/architecture/budget.py
+	@$(MAKE) --no-print-directory test
+
+bench: setup  ## measured figures beside a baseline of the same run
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: setup  ## run every code block of README and docs/
+	@$(BIN)/python -m pytest tests/docs
+
+lock: setup  ## renew requirements.lock from pyproject.toml
+	@$(BIN)/python -m pip install -q pip-tools
+	@$(BIN)/pip-compile -q --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header -o requirements.lock pyproject.toml
+
+clean:  ## forget the environment and the caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

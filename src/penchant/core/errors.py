@@ -1,0 +1,60 @@
+"""The exception tree: each class says who can act on it."""
+
+from __future__ import annotations
+
+
+class PenchantError(Exception):
+    """Anything Penchant raises on purpose; its text says what to do."""
+
+
+class SettingsError(PenchantError):
+    """The settings cannot be used: the person who wrote `penchant.toml` can mend it."""
+
+
+class InvalidEvent(PenchantError):
+    """One event cannot be taken: `field` and `reason` are for machines, the text says how to mend it."""
+
+    def __init__(self, field: str, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.reason = reason
+        self.message = message
+
+
+class InvalidRequest(PenchantError):
+    """A recommendation request cannot be answered as asked: the caller can mend it."""
+
+    def __init__(self, field: str, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.reason = reason
+        self.message = message
+
+
+class NotFound(PenchantError):
+    """The thing that was asked for by name is not there."""
+
+
+class LogFull(PenchantError):
+    """The log can take nothing for now (disk full): nothing of the batch was taken, try again later."""
+
+
+class FenceConflict(PenchantError):
+    """Another runner committed first: drop what was folded and start again from `current`."""
+
+    def __init__(self, expected: int, current: int) -> None:
+        super().__init__(f"expected the state at position {expected}, found it at {current}")
+        self.expected = expected
+        self.current = current
+
+
+class StateAhead(PenchantError):
+    """The state reflects positions that the log does not have: the state must be rebuilt."""
+
+
+class ArtifactError(PenchantError):
+    """An artifact is damaged or was made for another schema: keep serving the previous one."""
+
+
+class ContractError(PenchantError):
+    """A component broke its contract: a programmer's mistake, never skipped."""
