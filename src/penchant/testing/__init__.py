@@ -1,0 +1,1 @@
+"""What a plug-in must pass: contract suites, slow oracles, builders of small worlds."""

@@ -1,0 +1,1 @@
+"""Slow, plain second implementations that the fast ones are held against."""
