@@ -1,0 +1,1 @@
+"""The face of Penchant: the engine that answers, and HTTP around it."""
