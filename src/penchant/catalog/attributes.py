@@ -1,0 +1,112 @@
+"""One column per declared attribute, renewed row by row; what is not of the declared kind counts as missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.catalog.arrays import IntArray, Runs, offsets_of, patched, spliced
+from penchant.catalog.vocabulary import Counted
+from penchant.core.events import AttributeValue
+from penchant.core.items import MISSING_CODE, Category, Ragged
+
+
+class Column(Protocol):
+    """The column of one attribute; its `value` is what pictures show: replaced by `patch`, never written."""
+
+    def patch(self, count: int, rows: IntArray, values: Sequence[AttributeValue]) -> None:
+        """Renew `rows` (ascending, each once) of now `count` rows; every row past the old count is among them."""
+
+
+N = TypeVar("N", np.float64, np.int64, np.int8)
+
+
+class Scalars(Generic[N]):
+    """Numbers, timestamps or flags."""
+
+    def __init__(self, dtype: type[N], missing: float) -> None:
+        self.value: NDArray[N] = np.empty(0, dtype)
+        self._missing = missing
+        self._convert = {np.float64: _number, np.int64: _timestamp, np.int8: _flag}[dtype]
+
+    def patch(self, count: int, rows: IntArray, values: Sequence[AttributeValue]) -> None:
+        converted = np.array([self._convert(value) for value in values], self.value.dtype)
+        self.value = patched(self.value, count, self._missing, rows, converted)
+
+
+class Texts:
+    """Texts, None where missing."""
+
+    def __init__(self) -> None:
+        self.value: Sequence[str | None] = ()
+
+    def patch(self, count: int, rows: IntArray, values: Sequence[AttributeValue]) -> None:
+        texts: list[str | None] = [*self.value, *[None] * (count - len(self.value))]
+        for row, value in zip(rows.tolist(), values, strict=True):
+            texts[row] = value if isinstance(value, str) else None
+        self.value = texts
+
+
+class Categories:
+    """One value a row, as codes."""
+
+    def __init__(self) -> None:
+        self._counted = Counted()
+        self.value = Category(np.empty(0, np.int32), self._counted.vocabulary)
+
+    def patch(self, count: int, rows: IntArray, values: Sequence[AttributeValue]) -> None:
+        old = self.value.codes
+        gone = old[rows[rows < len(old)]]
+        present = [value for value in values if isinstance(value, str)]
+        came, remap = self._counted.exchange(gone[gone != MISSING_CODE], present)
+        if remap is not None:  # the appended -1 keeps missing missing: it is what index -1 finds
+            old = np.append(remap, np.int32(MISSING_CODE))[old]
+        codes = np.full(len(values), MISSING_CODE, np.int32)
+        codes[[isinstance(value, str) for value in values]] = came
+        self.value = Category(patched(old, count, MISSING_CODE, rows, codes), self._counted.vocabulary)
+
+
+class Tags:
+    """Any number of values a row, as ascending codes."""
+
+    def __init__(self) -> None:
+        self._counted = Counted()
+        self.value = Ragged(np.zeros(1, np.int64), np.empty(0, np.int32), self._counted.vocabulary)
+
+    def patch(self, count: int, rows: IntArray, values: Sequence[AttributeValue]) -> None:
+        old = self.value
+        known = rows[rows < len(old.offsets) - 1].tolist()
+        gone = [old.codes[old.offsets[row] : old.offsets[row + 1]] for row in known]
+        distinct = [_distinct(value) for value in values]
+        came, remap = self._counted.exchange(
+            np.concatenate(gone) if gone else np.empty(0, np.int32), [tag for tags in distinct for tag in tags]
+        )
+        new_offsets = offsets_of([len(tags) for tags in distinct])
+        owner = np.repeat(np.arange(len(values)), np.diff(new_offsets))
+        came = came[np.lexsort((came, owner))]
+        # Codes keep their order when they are renumbered, so the runs that stay are ascending still.
+        codes = old.codes if remap is None else remap[old.codes]
+        runs = spliced(Runs(old.offsets, codes), count, rows, Runs(new_offsets, came))
+        self.value = Ragged(runs.offsets, runs.values, self._counted.vocabulary)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return float(value) if math.isfinite(value) else math.nan
+
+
+def _timestamp(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
+
+
+def _flag(value: Any) -> int:
+    return int(value) if isinstance(value, bool) else -1
+
+
+def _distinct(value: AttributeValue) -> list[str]:
+    return list(dict.fromkeys(tag for tag in value if isinstance(tag, str))) if isinstance(value, list) else []

@@ -1,0 +1,174 @@
+"""The groups of columns of a picture, each renewed from the blobs of one kind of state key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.catalog.arrays import IntArray, empty_keyed, joined_keyed, offsets_of, patched, spliced_keyed
+from penchant.catalog.attributes import Categories, Column, Scalars, Tags, Texts
+from penchant.core.clock import Millis
+from penchant.core.errors import ContractError
+from penchant.core.hashing import hash_id
+from penchant.core.items import UNKNOWN, Keyed
+from penchant.core.profiles import ItemProfile, decode_item
+from penchant.core.schema import Schema
+from penchant.core.state import Key, Snapshot, item_key
+
+_CHUNK = 8_192
+"""How many feature blobs are held at once."""
+
+
+class AnotherState(Exception):
+    """The rows are not those of the state that the columns were made from."""
+
+
+class ItemReader(Protocol):
+    """What turns the feature state of items into values: the reader of `penchant.features`."""
+
+    @property
+    def item_names(self) -> tuple[str, ...]: ...
+
+    def items(self, blobs: Sequence[bytes | None], now: Millis) -> tuple[NDArray[np.float32], Mapping[str, Keyed]]:
+        """float32[len(blobs), len(item_names)] and the keyed features; the same whatever items are read together."""
+
+    def next_change(self, blobs: Sequence[bytes | None], now: Millis) -> IntArray:
+        """Per item the first time after `now` at which a value may change by time alone; a huge number for never."""
+
+
+class Roster:
+    """Ids and rows of all items; both only grow, so earlier pictures share them."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.rows: dict[int, int] = {}
+
+    def extend(self, profiles: Sequence[ItemProfile]) -> None:
+        """Take in the new ones among the profiles, which are in order of row; raises `AnotherState`."""
+        known = len(self.ids)
+        new = [profile for profile in profiles if profile.row >= known]
+        for profile in profiles[: len(profiles) - len(new)]:
+            if self.ids[profile.row] != profile.item_id:
+                raise AnotherState
+        if [profile.row for profile in new] != list(range(known, known + len(new))):
+            if known:
+                raise AnotherState
+            raise ContractError("the rows of the items in the state do not count from 0: clear the state")
+        for profile in new:
+            if self.rows.setdefault(hash_id(profile.item_id), profile.row) != profile.row:
+                raise AnotherState
+            self.ids.append(profile.item_id)
+
+    def row_of(self, key: Key) -> int:
+        try:
+            return self.rows[hash_id(key[1:].decode())]
+        except KeyError:
+            raise ContractError(f"the state has {key!r}, but the catalogue has no such item") from None
+
+
+class ProfileColumns:
+    """Life cycle and attributes, from the item profiles."""
+
+    def __init__(self, schema: Schema) -> None:
+        names = {kind: [a.name for a in schema.item.values() if a.kind == kind] for kind in _KINDS}
+        self.status: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self.listed_at: IntArray = np.empty(0, np.int64)
+        self.categories = {name: Categories() for name in names["category"]}
+        self.tags = {name: Tags() for name in names["tags"]}
+        self.numbers = {name: Scalars(np.float64, np.nan) for name in names["number"]}
+        self.timestamps = {name: Scalars(np.int64, -1) for name in names["timestamp"]}
+        self.flags = {name: Scalars(np.int8, -1) for name in names["flag"]}
+        self.texts = {name: Texts() for name in names["text"]}
+        self._columns: dict[str, Column] = {
+            **self.categories,
+            **self.tags,
+            **self.numbers,
+            **self.timestamps,
+            **self.flags,
+            **self.texts,
+        }
+
+    def renew(self, roster: Roster, blobs: Iterable[bytes | None]) -> None:
+        profiles = sorted((decode_item(blob) for blob in blobs if blob is not None), key=lambda profile: profile.row)
+        if not profiles:
+            return
+        roster.extend(profiles)
+        count = len(roster.ids)
+        rows = np.array([profile.row for profile in profiles], np.int64)
+        self.status = patched(self.status, count, UNKNOWN, rows, [profile.status for profile in profiles])
+        self.listed_at = patched(self.listed_at, count, 0, rows, [profile.listed_at for profile in profiles])
+        for name, column in self._columns.items():
+            column.patch(count, rows, [profile.attributes.get(name) for profile in profiles])
+
+
+_KINDS = ("category", "tags", "number", "timestamp", "flag", "text")
+
+
+class FeatureColumns:
+    """Feature values at a time, from the feature blobs."""
+
+    def __init__(self, reader: ItemReader) -> None:
+        self._reader = reader
+        self._next_change: IntArray = np.empty(0, np.int64)
+        self.values = np.empty((0, len(reader.item_names)), np.float32)
+        self.keyed: dict[str, Keyed] = {}
+        self._empty = True
+
+    def renew(self, roster: Roster, changed: Iterable[Key], snapshot: Snapshot, now: Millis) -> None:
+        """Read the items that are new, whose blob changed, and whose values change by time up to `now`."""
+        count, known = len(roster.ids), len(self._next_change)
+        stale = np.ones(count, np.bool_)
+        stale[:known] = self._next_change <= now
+        for key in changed:
+            stale[roster.row_of(key)] = True
+        rows = np.flatnonzero(stale)
+        if not len(rows) and not self._empty:
+            return
+        self._empty = False
+        values, keyed, changes = [], [], []
+        for start in range(0, max(len(rows), 1), _CHUNK):
+            part = rows[start : start + _CHUNK].tolist()
+            blobs = snapshot.get_many([item_key(roster.ids[row]) for row in part])
+            matrix, by_key = self._reader.items(blobs, now)
+            values.append(matrix)
+            keyed.append(by_key)
+            changes.append(self._reader.next_change(blobs, now))
+        self.values = patched(self.values, count, np.nan, rows, np.concatenate(values))
+        self._next_change = patched(self._next_change, count, 0, rows, np.concatenate(changes))
+        self.keyed = {
+            name: spliced_keyed(
+                self.keyed.get(name) or empty_keyed(), count, rows, joined_keyed([part[name] for part in keyed])
+            )
+            for name in keyed[0]
+        }
+
+
+class NeighbourColumns:
+    """Co-visitation counts, from blobs of int64 hashes of item ids followed by as many int64 counts."""
+
+    def __init__(self) -> None:
+        self.value = empty_keyed()
+
+    def renew(self, roster: Roster, changed: Iterable[tuple[Key, bytes | None]]) -> None:
+        runs = sorted((roster.row_of(key), blob or b"") for key, blob in changed)
+        count = len(roster.ids)
+        if not runs and len(self.value.offsets) == count + 1:
+            return
+        lists = [_neighbours(roster, blob) for _, blob in runs]
+        nothing = np.empty(0, np.int64)
+        new = Keyed(
+            offsets_of([len(rows) for rows, _ in lists]),
+            np.concatenate([nothing, *(rows for rows, _ in lists)]),
+            np.concatenate([nothing, *(counts for _, counts in lists)]),
+        )
+        self.value = spliced_keyed(self.value, count, np.array([row for row, _ in runs], np.int64), new)
+
+
+def _neighbours(roster: Roster, blob: bytes) -> tuple[IntArray, IntArray]:
+    hashes, counts = np.frombuffer(blob, "<i8").reshape(2, -1)
+    rows = np.fromiter((roster.rows.get(key, -1) for key in hashes.tolist()), np.int64, len(hashes))
+    order = np.argsort(rows)[np.count_nonzero(rows < 0) :]
+    return rows[order], counts[order]
