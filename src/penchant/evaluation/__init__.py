@@ -1,0 +1,1 @@
+"""How good a ranking is: metrics with named definitions, and how sure we can be."""
