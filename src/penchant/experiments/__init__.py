@@ -1,0 +1,1 @@
+"""Arms of an experiment: who gets which, and what came of it."""
