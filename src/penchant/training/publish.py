@@ -1,0 +1,139 @@
+"""The gate: a candidate serves only where it is not worse than what serves now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.evaluation.bootstrap import paired_bootstrap
+from penchant.evaluation.metrics import mean, ndcg, rank
+from penchant.training.examples import Examples
+from penchant.training.gbdt import Ranker, predict_heads, predict_value, worth
+
+CUT = 10
+_MIN_REQUESTS = 20
+_MIN_COVERAGE = 0.7
+_CALIBRATED = (0.5, 2.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The verdict on a candidate. `baseline` says what it was compared with: the live model or the served order.
+
+    `interval` is of the difference in NDCG@10 over `n` requests with something worth ranking. `guardrails` holds the
+    measured figures that must stay in bounds.
+    """
+
+    published: bool
+    reason: str
+    candidate_ndcg: float
+    live_ndcg: float
+    interval: tuple[float, float]
+    n: int
+    baseline: str = "served order"
+    forced: bool = False
+    guardrails: dict[str, float] = field(default_factory=dict)
+
+
+def gate(
+    candidate: Ranker | None,
+    live: Ranker | None,
+    held_out: Examples,
+    *,
+    seed: int = 0,
+    force: bool = False,
+) -> Gate:
+    """Judge a candidate on held-out requests: the items that were shown, ranked by the value of either model.
+
+    Gains are the weights of the actions that followed (below zero: none). Without a live model of the same columns the
+    order in which the slates were served stands in for it. The candidate is refused when the interval of the difference
+    (paired bootstrap over users) lies below zero, or a guardrail is broken; `force` overrides all but values that are
+    not finite.
+    """
+    if candidate is None or not candidate.heads:
+        return _verdict(True, "no ranker was trained: nothing to compare", force)
+    value = predict_value(candidate, held_out)
+    comparable = live is not None and live.heads and live.columns == candidate.columns
+    against = predict_value(live, held_out) if live is not None and comparable else -held_out.ranks.astype(np.float64)
+    gains = np.maximum(worth(held_out, candidate.weights), 0.0)
+    ours = ndcg(rank(value, gains, held_out.groups), CUT)
+    theirs = ndcg(rank(against, gains, held_out.groups), CUT)
+    difference = paired_bootstrap(ours, theirs, seed=seed, clusters=held_out.users)
+    rails = {
+        "not_finite": float((~np.isfinite(value)).mean()) if len(value) else 0.0,
+        "coverage": _coverage(value, held_out) / max(_coverage(against, held_out), 1e-12),
+        **_calibration(candidate, held_out),
+    }
+    passed, reason = _judge(difference.high, difference.mean, difference.n, rails)
+    return _verdict(
+        passed,
+        reason,
+        force and rails["not_finite"] == 0,
+        candidate_ndcg=mean(ours),
+        live_ndcg=mean(theirs),
+        interval=(difference.low, difference.high),
+        n=difference.n,
+        baseline="live model" if comparable else "served order",
+        guardrails=rails,
+    )
+
+
+def _judge(high: float, delta: float, n: int, rails: dict[str, float]) -> tuple[bool, str]:
+    if rails["not_finite"] > 0:
+        return False, f"{rails['not_finite']:.1%} of its values are not finite"
+    if n < _MIN_REQUESTS:
+        return False, f"only {n} held-out requests had an outcome; at least {_MIN_REQUESTS} are needed to judge"
+    if high < 0:
+        return False, f"worse: NDCG@{CUT} differs by {delta:+.4f}, and by less than zero for sure"
+    if rails["coverage"] < _MIN_COVERAGE:
+        return False, f"its first {CUT} cover {rails['coverage']:.0%} of the items that the other's do"
+    for name, ratio in rails.items():
+        if name.startswith("calibration_") and not _CALIBRATED[0] <= ratio <= _CALIBRATED[1]:
+            return False, f"{name.removeprefix('calibration_')} is predicted {ratio:.2f} times as often as it happens"
+    return True, f"not worse: NDCG@{CUT} differs by {delta:+.4f}"
+
+
+def _verdict(
+    passed: bool,
+    reason: str,
+    force: bool,
+    *,
+    candidate_ndcg: float = float("nan"),
+    live_ndcg: float = float("nan"),
+    interval: tuple[float, float] = (float("nan"), float("nan")),
+    n: int = 0,
+    baseline: str = "nothing",
+    guardrails: dict[str, float] | None = None,
+) -> Gate:
+    return Gate(
+        published=passed or force,
+        reason=reason if passed or not force else f"forced although {reason}",
+        candidate_ndcg=candidate_ndcg,
+        live_ndcg=live_ndcg,
+        interval=interval,
+        n=n,
+        baseline=baseline,
+        forced=force and not passed,
+        guardrails=guardrails or {},
+    )
+
+
+def _coverage(values: NDArray[np.float64], examples: Examples) -> float:
+    """How many different items stand among the first of each request."""
+    owner = np.repeat(np.arange(examples.requests), np.diff(examples.groups))
+    order = np.lexsort((-np.where(np.isfinite(values), values, -np.inf), owner))
+    place = np.arange(len(values)) - np.repeat(examples.groups[:-1], np.diff(examples.groups))
+    return float(len(np.unique(examples.items[order[place < CUT]])))
+
+
+def _calibration(candidate: Ranker, examples: Examples) -> dict[str, float]:
+    """Predicted over observed rate of the head of the highest weight, at the ranks that were shown."""
+    if candidate.objective != "binary":
+        return {}
+    head = max(candidate.heads, key=lambda name: candidate.weights[name])
+    observed = float(examples.labels[head].sum())
+    if observed < _MIN_REQUESTS:
+        return {}
+    return {f"calibration_{head}": float(predict_heads(candidate, examples, served=False)[head].sum()) / observed}
