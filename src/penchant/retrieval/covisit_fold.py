@@ -1,0 +1,235 @@
+"""Co-visitation folded from the log: which items the same people turn to, one bounded table per item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.core.compile import kernel
+from penchant.core.events import Interaction, UserErased
+from penchant.core.fold import Working
+from penchant.core.hashing import fingerprint, hash_id
+from penchant.core.log import ACCEPTED, Record
+from penchant.core.schema import Schema
+from penchant.core.state import Key, neighbours_key
+
+TABLE = 128
+"""Partners kept per item."""
+
+
+class _Recent(msgspec.Struct, array_like=True, gc=False):
+    """The newest items of a user, newest first by `(ts, position)`; parallel."""
+
+    ts: list[int]
+    positions: list[int]
+    items: list[str]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[_Recent] = msgspec.msgpack.Decoder(_Recent)
+
+
+def recent_key(user_id: str) -> Key:
+    """Where the newest items of a user are kept for pairing."""
+    return b"r" + user_id.encode()
+
+
+class CovisitFold:
+    """Counts, per item, the visits to other items by the same user.
+
+    An accepted interaction of positive weight with an item that is not among the user's `partners + 1` newest is a
+    visit: the pair of it and each of the `partners` newest other items, by `(ts, position)`, counts one more in both
+    items' tables. A repeated action on one of them only renews its place, so that view, click and watch count once.
+    A full table makes room as Space-Saving does (Metwally et al. 2005): the entry with the smallest `(count, key)`
+    gives way and its successor inherits the count. What that leaves depends on the order of the log, and on nothing
+    else: records are taken one by one, however they are cut into batches.
+
+    State: `n<item>` is int64[2, size], partners' `hash_id` ascending and then their counts; `r<user>` is msgpack.
+    An erased user (`user_id` "") is skipped; what such a user counted before stays, as counts of items do.
+    """
+
+    def __init__(self, schema: Schema, partners: int) -> None:
+        self._positive = frozenset(action.name for action in schema.actions.values() if action.weight > 0)
+        self._partners = partners
+        self.fingerprint = fingerprint("covisit", "1", str(TABLE), str(partners), *sorted(self._positive))
+
+    def apply(self, records: Sequence[Record], state: Working) -> None:
+        """Fold a run of records."""
+        visits: list[tuple[str, str, int, int]] = []
+        for record in records:
+            event = record.event
+            if isinstance(event, Interaction):
+                if record.verdict == ACCEPTED and event.user_id and event.action in self._positive:
+                    visits.append((event.user_id, event.item_id, record.ts, record.position))
+            elif isinstance(event, UserErased):
+                self._fold(visits, state)
+                visits = []
+                state.put(recent_key(event.user_id), None)
+        self._fold(visits, state)
+
+    def _fold(self, visits: Sequence[tuple[str, str, int, int]], state: Working) -> None:
+        if not visits:
+            return
+        room = self._partners + 1
+        users: dict[str, int] = {}
+        items: dict[str, int] = {}
+        taken = np.array(
+            [
+                (users.setdefault(user_id, len(users)), items.setdefault(item_id, len(items)), ts, position)
+                for user_id, item_id, ts, position in visits
+            ],
+            np.int64,
+        )
+        user_keys = [recent_key(user_id) for user_id in users]
+        recent = np.full((len(users), room, 3), -1, np.int64)  # item, ts, position; item -1: free
+        for user, blob in enumerate(state.get_many(user_keys)):
+            if blob is not None:
+                known = _decoder.decode(blob)
+                for at, item_id in enumerate(known.items[:room]):
+                    item = items.setdefault(item_id, len(items))
+                    recent[user, at] = item, known.ts[at], known.positions[at]
+
+        ids = list(items)
+        item_keys = [neighbours_key(item_id) for item_id in ids]
+        hashes = np.array([hash_id(item_id) for item_id in ids], np.int64)
+        blobs = [blob or b"" for blob in state.get_many(item_keys)]
+        sizes = np.array([len(blob) for blob in blobs], np.int64) // 16
+        keys, counts = _unpack(np.frombuffer(b"".join(blobs), np.int64), sizes)
+        changed = _count(taken, recent, hashes, keys, counts, sizes)
+
+        touched = np.flatnonzero(changed)
+        packed = _pack(touched, keys, counts, sizes).tobytes()
+        start = 0
+        for item in touched.tolist():
+            end = start + 16 * int(sizes[item])
+            state.put(item_keys[item], packed[start:end])
+            start = end
+        for key, entries in zip(user_keys, recent.tolist(), strict=True):
+            kept = [entry for entry in entries if entry[0] >= 0]
+            state.put(
+                key,
+                _encoder.encode(
+                    _Recent([ts for _, ts, _ in kept], [at for _, _, at in kept], [ids[item] for item, _, _ in kept])
+                ),
+            )
+
+
+@kernel
+def _unpack(packed: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tables of fixed width from blobs laid end to end; only the first `sizes[t]` entries of a table mean anything."""
+    keys = np.empty((len(sizes), TABLE), np.int64)
+    counts = np.empty((len(sizes), TABLE), np.int64)
+    start = 0
+    for table in range(len(sizes)):
+        size = sizes[table]
+        for at in range(size):
+            keys[table, at] = packed[start + at]
+            counts[table, at] = packed[start + size + at]
+        start += 2 * size
+    return keys, counts
+
+
+@kernel
+def _pack(
+    touched: NDArray[np.int64], keys: NDArray[np.int64], counts: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The touched tables as blobs laid end to end."""
+    total = 0
+    for table in touched:
+        total += 2 * sizes[table]
+    packed = np.empty(total, np.int64)
+    start = 0
+    for table in touched:
+        size = sizes[table]
+        for at in range(size):
+            packed[start + at] = keys[table, at]
+            packed[start + size + at] = counts[table, at]
+        start += 2 * size
+    return packed
+
+
+@kernel
+def _count(
+    taken: NDArray[np.int64],
+    recent: NDArray[np.int64],
+    hashes: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Take the visits (user, item, ts, position) in order; returns which tables changed."""
+    changed = np.zeros(len(hashes), np.bool_)
+    room = recent.shape[1]
+    for index in range(len(taken)):
+        user, item, ts, position = taken[index, 0], taken[index, 1], taken[index, 2], taken[index, 3]
+        places = recent[user]
+        found = -1
+        used = 0
+        while used < room and places[used, 0] >= 0:
+            if places[used, 0] == item:
+                found = used
+            used += 1
+        if found < 0:
+            for at in range(min(used, room - 1)):
+                other = places[at, 0]
+                if hashes[other] != hashes[item]:
+                    _add(keys[item], counts[item], sizes, item, hashes[other])
+                    _add(keys[other], counts[other], sizes, other, hashes[item])
+                    changed[item] = True
+                    changed[other] = True
+            if used < room:
+                at = used
+            elif _newer(ts, position, places[room - 1, 1], places[room - 1, 2]):
+                at = room - 1
+            else:
+                continue
+        elif _newer(ts, position, places[found, 1], places[found, 2]):
+            at = found
+        else:
+            continue
+        while at > 0 and _newer(ts, position, places[at - 1, 1], places[at - 1, 2]):
+            places[at, 0], places[at, 1], places[at, 2] = places[at - 1, 0], places[at - 1, 1], places[at - 1, 2]
+            at -= 1
+        places[at, 0], places[at, 1], places[at, 2] = item, ts, position
+    return changed
+
+
+@kernel
+def _newer(ts: int, position: int, other_ts: int, other_position: int) -> bool:
+    return ts > other_ts or (ts == other_ts and position > other_position)
+
+
+@kernel
+def _add(keys: NDArray[np.int64], counts: NDArray[np.int64], sizes: NDArray[np.int64], table: int, key: int) -> None:
+    """One more of `key` in a table kept by ascending key."""
+    size = sizes[table]
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) >> 1
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    if low < size and keys[low] == key:
+        counts[low] += 1
+        return
+    count = 1
+    if size < len(keys):
+        gap = size
+        sizes[table] = size + 1
+    else:
+        gap = 0
+        for at in range(1, size):
+            if counts[at] < counts[gap]:  # keys ascend, so of equal counts the smallest key gives way
+                gap = at
+        count = counts[gap] + 1
+    while gap > low:
+        keys[gap], counts[gap] = keys[gap - 1], counts[gap - 1]
+        gap -= 1
+    while gap + 1 < low:
+        keys[gap], counts[gap] = keys[gap + 1], counts[gap + 1]
+        gap += 1
+    keys[gap], counts[gap] = key, count

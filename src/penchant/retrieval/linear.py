@@ -1,0 +1,253 @@
+"""EASE: a linear model between items, fitted in closed form and applied to the live history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from penchant.core.candidates import Retrieved
+from penchant.core.compile import kernel
+from penchant.core.errors import ArtifactError
+from penchant.core.items import Items
+from penchant.core.query import Query
+from penchant.retrieval.topk import NOTHING, top_rows
+
+_NO_INDEX: NDArray[np.int32] = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EaseModel:
+    """Weights from item to item: row `i` is what one visit to item `i` adds to every item's score.
+
+    Dense: `weights` is float32[m, m] and `offsets` is None. Sparse: row `i` holds `weights[offsets[i]:offsets[i + 1]]`
+    at the columns `columns[...]`, ascending.
+    """
+
+    items: NDArray[np.int64]
+    """`hash_id` of each item, int64[m]."""
+    weights: NDArray[np.float32]
+    offsets: NDArray[np.int64] | None = None
+    columns: NDArray[np.int32] | None = None
+
+    def parts(self) -> dict[str, NDArray[Any]]:
+        """The arrays of the model, to be kept in one NPZ file."""
+        parts: dict[str, NDArray[Any]] = {"items": self.items, "weights": self.weights}
+        if self.offsets is not None and self.columns is not None:
+            parts |= {"offsets": self.offsets, "columns": self.columns}
+        return parts
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, NDArray[Any]]) -> EaseModel:
+        """The model that `parts` gave; raises `ArtifactError` where the arrays do not fit together."""
+        try:
+            items, weights = parts["items"], parts["weights"]
+        except KeyError as error:
+            raise ArtifactError(f"the EASE model lacks the array {error}") from None
+        offsets = parts.get("offsets")
+        columns = parts.get("columns")
+        m = len(items)
+        sound = items.ndim == 1 and items.dtype == np.int64 and weights.dtype == np.float32
+        sound = sound and bool(np.isfinite(weights).all()) and len(np.unique(items)) == m
+        if offsets is None or columns is None:
+            sound = sound and offsets is None and columns is None and weights.shape == (m, m)
+        else:
+            sound = sound and offsets.dtype == np.int64 and columns.dtype == np.int32
+            sound = sound and offsets.shape == (m + 1,) and columns.shape == weights.shape == (int(offsets[-1]),)
+            sound = sound and offsets[0] == 0 and bool((np.diff(offsets) >= 0).all())
+            sound = sound and bool(((columns >= 0) & (columns < m)).all())
+        if not sound:
+            raise ArtifactError("the arrays of the EASE model do not fit together; train it again")
+        return cls(
+            np.ascontiguousarray(items),
+            np.ascontiguousarray(weights),
+            None if offsets is None else np.ascontiguousarray(offsets),
+            None if columns is None else np.ascontiguousarray(columns),
+        )
+
+
+def fit_ease(
+    interactions: Any, items: NDArray[np.int64], reg: float, *, dense_limit: int = 5_000, keep: int = 256
+) -> EaseModel:
+    """Fit EASE (Steck 2019): `B = I - P / diag(P)` with `P = (XᵀX + reg·I)⁻¹`, by a float32 Cholesky inverse.
+
+    `interactions` is a scipy CSR matrix, users × items; `items` names its columns by `hash_id`. Above `dense_limit`
+    items only the `keep` weights of largest magnitude of each row stay (ties: lower column). Needs `8·m²` bytes.
+    """
+    gram = np.asfortranarray((interactions.T @ interactions).toarray(), np.float32)
+    m = len(gram)
+    if m == 0:
+        return EaseModel(items, np.empty((0, 0), np.float32))
+    gram[np.diag_indices(m)] += np.float32(reg)
+    factor, failed = lapack.spotrf(gram, lower=1, clean=0, overwrite_a=1)
+    if not failed:
+        inverse, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise ValueError(f"the matrix of co-occurrences is not positive definite; raise reg (is {reg})")
+    _mirror(inverse)
+    weights = inverse.T  # symmetric, and now row-major
+    scale = -1.0 / np.diag(weights)
+    weights *= scale[None, :]
+    weights[np.diag_indices(m)] = 0.0
+    if m <= dense_limit or m <= keep:
+        return EaseModel(items, weights)
+    columns = np.empty((m, keep), np.int32)
+    for row in range(m):
+        columns[row] = np.sort(np.argsort(-np.abs(weights[row]), kind="stable")[:keep])
+    kept = np.take_along_axis(weights, columns.astype(np.int64), axis=1)
+    return EaseModel(items, kept.ravel(), keep * np.arange(m + 1, dtype=np.int64), columns.ravel())
+
+
+@kernel
+def _mirror(matrix: NDArray[np.float32]) -> None:
+    """Copy the lower triangle to the upper one."""
+    for column in range(len(matrix)):
+        for row in range(column + 1, len(matrix)):
+            matrix[column, row] = matrix[row, column]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EaseTable:
+    """How rows of the picture and indices of the model meet; -1 where the other does not know the item."""
+
+    of_row: NDArray[np.int32]
+    to_row: NDArray[np.int32]
+
+
+@dataclass(slots=True, eq=False)
+class _Seen:
+    """The last mapping made, to be used again while no item was added."""
+
+    rows: object = None
+    table: EaseTable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ease:
+    """Scores by EASE from the live history: `score = Σ_k decay^k · B[i_k]` over the newest `depth` items.
+
+    With a seed the sum is over the seed alone. Proposed are items with a score above zero that the model knows; without
+    a model, or without history that it knows, nothing is.
+    """
+
+    name: str
+    model: EaseModel | None = None
+    decay: float = 1.0
+    depth: int = 100
+    _seen: _Seen = field(default_factory=_Seen, repr=False, compare=False)
+
+    def prepare(self, items: Items) -> EaseTable:
+        seen = self._seen.table
+        if seen is not None and self._seen.rows is items.rows and len(seen.of_row) == items.count:
+            return seen
+        known = _NO_INDEX if self.model is None else self.model.items
+        rows = np.fromiter((items.rows.get(item, -1) for item in known.tolist()), np.int32, len(known))
+        rows[rows >= items.count] = -1
+        of_row = np.full(items.count, -1, np.int32)
+        inside = np.flatnonzero(rows >= 0)
+        of_row[rows[inside]] = inside
+        table = EaseTable(of_row, rows)
+        self._seen.rows, self._seen.table = items.rows, table
+        return table
+
+    def retrieve(self, query: Query, limit: int) -> Retrieved:
+        table, past = self._past(query)
+        if self.model is None or len(past) == 0 or limit <= 0:
+            return NOTHING
+        scores = _spread(self._fold_in(past), table.to_row, len(table.of_row))
+        return Retrieved(*top_rows(scores, query.eligible, limit, 0.0, query.seed_row))
+
+    def score_rows(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.float32]:
+        table, past = self._past(query)
+        scores = np.full(len(rows), np.nan, np.float32)
+        if self.model is None or len(past) == 0:
+            return scores
+        wanted = table.of_row[rows]
+        if self.model.offsets is None:
+            _fold_in_at(self.model.weights, past, self.decay, wanted, scores)
+        else:
+            known = wanted >= 0
+            scores[known] = self._fold_in(past)[wanted[known]]
+        return scores
+
+    def _past(self, query: Query) -> tuple[EaseTable, NDArray[np.int32]]:
+        """Indices of the history that the model knows, newest first."""
+        table = query.items.tables[self.name]
+        assert isinstance(table, EaseTable)
+        rows = query.history if query.seed_row < 0 else np.array([query.seed_row], np.int32)
+        past = table.of_row[rows]
+        return table, past[past >= 0][: self.depth]
+
+    def _fold_in(self, past: NDArray[np.int32]) -> NDArray[np.float32]:
+        model = self.model
+        assert model is not None
+        if model.offsets is None or model.columns is None:
+            return _fold_in_dense(model.weights, past, self.decay)
+        return _fold_in_sparse(model.offsets, model.columns, model.weights, past, self.decay)
+
+
+@kernel
+def _fold_in_dense(weights: NDArray[np.float32], past: NDArray[np.int32], decay: float) -> NDArray[np.float32]:
+    scores = np.zeros(weights.shape[1], np.float32)
+    weight = 1.0
+    for index in past:
+        share = np.float32(weight)
+        row = weights[index]
+        for at in range(len(scores)):
+            scores[at] += share * row[at]
+        weight *= decay
+    return scores
+
+
+@kernel
+def _fold_in_sparse(
+    offsets: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    past: NDArray[np.int32],
+    decay: float,
+) -> NDArray[np.float32]:
+    scores = np.zeros(len(offsets) - 1, np.float32)
+    weight = 1.0
+    for index in past:
+        share = np.float32(weight)
+        for at in range(offsets[index], offsets[index + 1]):
+            scores[columns[at]] += share * weights[at]
+        weight *= decay
+    return scores
+
+
+@kernel
+def _fold_in_at(
+    weights: NDArray[np.float32],
+    past: NDArray[np.int32],
+    decay: float,
+    wanted: NDArray[np.int32],
+    scores: NDArray[np.float32],
+) -> None:
+    """The same sum at a few places, in the same order of additions, so that it has the same bits."""
+    for at in range(len(wanted)):
+        if wanted[at] >= 0:
+            scores[at] = 0.0
+    weight = 1.0
+    for index in past:
+        share = np.float32(weight)
+        row = weights[index]
+        for at in range(len(wanted)):
+            if wanted[at] >= 0:
+                scores[at] += share * row[wanted[at]]
+        weight *= decay
+
+
+@kernel
+def _spread(scores: NDArray[np.float32], to_row: NDArray[np.int32], count: int) -> NDArray[np.float32]:
+    """Scores by index of the model as scores by row, NaN where the model knows nothing."""
+    spread = np.full(count, np.nan, np.float32)
+    for index in range(len(to_row)):
+        if to_row[index] >= 0:
+            spread[to_row[index]] = scores[index]
+    return spread
