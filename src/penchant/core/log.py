@@ -61,7 +61,17 @@ class EventLog(Protocol):
     def impression(self, request_id: str) -> Record | None:
         """The engine's own impression that answered `request_id`."""
 
-    def erase(self, user_id: str) -> int:
-        """Take the person out of the records up to now; counts of items stay. Returns the records changed."""
+    def erase(self, user_id: str, upto: int | None = None) -> int:
+        """Take the person out of the records at or before `upto` (default: all); returns the records changed.
+
+        Positions and what counts for items stay; the person's records keep an empty `user_id`, which no fold counts
+        for a user. Doing it again changes nothing.
+        """
+
+    def erasures(self, upto: int) -> Sequence[tuple[int, str]]:
+        """`(position, user_id)` of the `UserErased` records at or before `upto` that still name the person, in order.
+
+        What a runner that was killed between its commit and `erase` has left to do.
+        """
 
     def close(self) -> None: ...

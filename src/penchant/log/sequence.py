@@ -1,0 +1,92 @@
+"""What a log decides once for every event when it takes it, the same in every log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penchant.core.clock import Clock, Millis
+from penchant.core.errors import InvalidEvent
+from penchant.core.events import Event, Impression, Interaction, ShownItem, UserErased, UserUpdate
+from penchant.core.log import ACCEPTED, LATE
+from penchant.core.schema import Schema
+
+Failpoint = Callable[[str], None]
+"""Called with the name of a step; a test makes it raise where the process is to die."""
+
+
+def no_failpoint(name: str) -> None:
+    """Nothing fails."""
+    del name
+
+
+class Sequencer:
+    """Stamps events in log order: the arrival never goes back, nothing happens after it arrived.
+
+    `ingested_at = max(that of the record before, the clock)`, `ts = min(client's ts, ingested_at)`; interactions and
+    impressions more than `lateness` ms old when they arrive are `LATE`. The clock hears of each event just before
+    that event is stamped, so that a clock that follows the events gives the same stamps however they are batched.
+    """
+
+    def __init__(self, clock: Clock, lateness: Millis) -> None:
+        self._clock = clock
+        self._lateness = lateness
+
+    def observe(self, ts: Millis) -> None:
+        """Tell the clock of a time that the log has already accepted."""
+        self._clock.observe(ts)
+
+    def stamp(self, ts: Millis | None, timed: bool, last: Millis) -> tuple[Millis, Millis, int]:
+        """`(ingested_at, ts, verdict)` of an event that says it happened at `ts`, after a record ingested at `last`.
+
+        `timed`: whether it can be late, which only interactions and impressions can.
+        """
+        if ts is not None:
+            self._clock.observe(ts)
+        ingested_at = max(last, self._clock.now())
+        if ts is None or ts > ingested_at:
+            return ingested_at, ingested_at, ACCEPTED
+        return ingested_at, ts, LATE if timed and ingested_at - ts > self._lateness else ACCEPTED
+
+
+def is_timed(event: Event) -> bool:
+    """Whether an event can be too late to count."""
+    return isinstance(event, Interaction | Impression)
+
+
+def quantised(event: Event, schema: Schema) -> int:
+    """The value of an interaction as fixed point, 0 for all else."""
+    if not isinstance(event, Interaction):
+        return 0
+    action = schema.actions.get(event.action)
+    if action is None:
+        raise InvalidEvent("action", "unknown_action", f"{event.action!r} is not declared in [actions]")
+    return action.quantise(event.value)
+
+
+def person(event: Event) -> str:
+    """Whom an event is about, "" when nobody (any more)."""
+    return getattr(event, "user_id", "")
+
+
+def served_request(event: Event) -> str | None:
+    """The request that an impression of the engine's own answered."""
+    return event.request_id if isinstance(event, Impression) and event.served is not None else None
+
+
+def without_person(event: Event) -> Event:
+    """The event as it stays when its person is erased: what counts for items, and nothing that leads back.
+
+    The client's event id goes as well, as it may be made of the person's; its hash stays, so that a redelivery is
+    still known.
+    """
+    match event:
+        case Interaction():
+            return Interaction(user_id="", item_id=event.item_id, action=event.action, value=event.value, ts=event.ts)
+        case Impression():
+            shown = [ShownItem(item.item_id, item.rank, item.propensity) for item in event.items]
+            return Impression(user_id="", items=shown, surface=event.surface, ts=event.ts)
+        case UserUpdate():
+            return UserUpdate(user_id="", attributes={}, merge=event.merge, ts=event.ts)
+        case UserErased():
+            return UserErased(user_id="", ts=event.ts)
+    return event

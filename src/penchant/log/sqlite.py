@@ -1,0 +1,371 @@
+"""The log as one SQLite file: the default, and its own outbox."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import xxhash
+
+from penchant.core.clock import Clock, Millis
+from penchant.core.errors import LogFull, PenchantError
+from penchant.core.events import Event, decode_event, encode_event
+from penchant.core.hashing import hash_id
+from penchant.core.log import LATE, START, Appended, Record
+from penchant.core.schema import Schema
+from penchant.log.group import Batch, GroupCommit
+from penchant.log.sequence import (
+    Failpoint,
+    Sequencer,
+    is_timed,
+    no_failpoint,
+    person,
+    quantised,
+    served_request,
+    without_person,
+)
+from penchant.telemetry import logger
+
+GROUP = 2_000
+"""Events of one transaction at most, unless a single batch is larger."""
+_ERASE_AT_ONCE = 1_000
+_POLL_S = 0.005
+_BUSY_S = 10.0
+_VERSION = 1
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS log (
+  position INTEGER PRIMARY KEY,  -- last + 1 in the transaction that inserts; no row is ever deleted
+  id BLOB NOT NULL,              -- xxh3_128 of the event's id, random without one
+  ingested_at INTEGER NOT NULL,
+  ts INTEGER NOT NULL,
+  verdict INTEGER NOT NULL,
+  q INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  user INTEGER,                  -- hash_id of the person, null when there is none (any more)
+  request BLOB,                  -- xxh3_128 of the request that an impression of the engine answered
+  body BLOB NOT NULL             -- the event as msgpack
+);
+CREATE UNIQUE INDEX IF NOT EXISTS log_id ON log (id);
+CREATE INDEX IF NOT EXISTS log_user ON log (user) WHERE user IS NOT NULL;
+CREATE INDEX IF NOT EXISTS log_request ON log (request) WHERE request IS NOT NULL;
+CREATE INDEX IF NOT EXISTS log_erasure ON log (position) WHERE type = 'user_erased' AND user IS NOT NULL;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+"""
+_COLUMNS = "position, ingested_at, ts, verdict, q, body"
+_FULL = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
+
+
+class _Row(NamedTuple):
+    """An event made ready outside of the transaction; what the transaction decides is missing."""
+
+    id: bytes
+    named: bool
+    ts: Millis | None
+    timed: bool
+    q: int
+    type: str
+    user: int | None
+    request: bytes | None
+    body: bytes
+
+
+class SqliteLog:
+    """An `EventLog` in one SQLite file in WAL mode; several processes may append to it and read it.
+
+    `synchronous=FULL`: accepted means durable, over a power cut as well, and the state may never get ahead of its log.
+    That costs a sync per commit, which group commit shares: all batches that came while the previous group was synced
+    are one transaction. Readers never wait for writers. `epoch` names this log for good: a state folded from another
+    one is not a state of this one.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        schema: Schema,
+        clock: Clock,
+        lateness_ms: Millis,
+        failpoint: Failpoint = no_failpoint,
+    ) -> None:
+        self._path = Path(path)
+        self._schema = schema
+        self._sequencer = Sequencer(clock, lateness_ms)
+        self._failpoint = failpoint
+        self._news = threading.Condition()
+        self._known_end = START
+        self._closed = False
+        self._idle: list[sqlite3.Connection] = []
+        self._writing = threading.Lock()
+        self._group: GroupCommit[_Row, Appended] = GroupCommit(self._commit, GROUP)
+        self._writer = self._connect()
+        try:
+            self.epoch = self._open()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def append(self, events: Sequence[Event]) -> Appended:
+        """Make the events durable, in order, each id once; raises `LogFull` having taken nothing."""
+        rows = [self._prepare(event) for event in events]
+        return self._group.submit(rows) if rows else Appended(self.end(), 0, 0)
+
+    def read(self, after: int, limit: int) -> Sequence[Record]:
+        """Up to `limit` records with position > `after`, in order."""
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM log WHERE position > ? ORDER BY position LIMIT ?", (after, limit)
+            ).fetchall()
+        if rows:
+            self._sequencer.observe(rows[-1][1])
+        return [_record(row) for row in rows]
+
+    def end(self) -> int:
+        """The last position, `START` when empty."""
+        with self._reading() as db:
+            position: int = db.execute("SELECT coalesce(max(position), 0) FROM log").fetchone()[0]
+        return position
+
+    def wait(self, after: int, timeout: float) -> bool:
+        """Block until there is a record past `after` (True) or `timeout` seconds went by (False).
+
+        Wakes at once for an append of this process, within milliseconds for one of another.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            if self._known_end > after or (not self._closed and self.end() > after):
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0 or self._closed:
+                return False
+            with self._news:
+                if self._known_end <= after:
+                    self._news.wait(min(left, _POLL_S))
+
+    def impression(self, request_id: str) -> Record | None:
+        """The engine's own impression that answered `request_id`."""
+        with self._reading() as db:
+            row = db.execute(
+                f"SELECT {_COLUMNS} FROM log WHERE request = ? ORDER BY position LIMIT 1", (_digest(request_id),)
+            ).fetchone()
+        return None if row is None else _record(row)
+
+    def erasures(self, upto: int) -> Sequence[tuple[int, str]]:
+        """`(position, user_id)` of the `UserErased` records at or before `upto` that still name the person."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT position, body FROM log"
+                " WHERE type = 'user_erased' AND user IS NOT NULL AND position <= ? ORDER BY position",
+                (upto,),
+            ).fetchall()
+        return [(position, person(decode_event(body))) for position, body in rows]
+
+    def erase(self, user_id: str, upto: int | None = None) -> int:
+        """Take the person out of the records at or before `upto` (default: all); returns the records changed.
+
+        Done in pieces, so that appends go on; the `UserErased` records go last, so that a half-done erasure is still
+        found by `erasures`. Afterwards no byte of the person's id is left in the file or its WAL (deleted content is
+        zeroed, the WAL emptied).
+        """
+        upto = self.end() if upto is None else upto
+        changed = 0
+        for condition in ("type != 'user_erased'", "type = 'user_erased'"):
+            after = START
+            while after < upto:
+                after, done = self._erase_some(user_id, condition, after, upto)
+                changed += done
+        if changed:
+            self._failpoint("before_checkpoint")
+            self._empty_wal()
+        return changed
+
+    def close(self) -> None:
+        """Give the file back; calls that wait return."""
+        with self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()
+        with self._news:
+            self._news.notify_all()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("PRAGMA cache_size = -16000")
+        return db
+
+    def _open(self) -> str:
+        db = self._writer
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in {0, _VERSION}:
+            raise PenchantError(f"{self._path} is a log of format {version}; this version of Penchant reads {_VERSION}")
+        db.execute("PRAGMA journal_mode = WAL")
+        with self._transaction():
+            for statement in _CREATE.split(";\n"):
+                db.execute(statement)
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (os.urandom(16).hex(),))
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+        self._known_end, last = self._tail()
+        self._sequencer.observe(last)
+        # A process killed between an erasure and its checkpoint left the old pages in the WAL.
+        db.execute("PRAGMA busy_timeout = 0")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        db.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1_000)}")
+        epoch: str = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()[0]
+        return epoch
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            db = self._connect()
+        try:
+            yield db
+        finally:
+            if self._closed:
+                db.close()
+            else:
+                self._idle.append(db)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._writer
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+
+    def _tail(self) -> tuple[int, Millis]:
+        last = self._writer.execute("SELECT position, ingested_at FROM log ORDER BY position DESC LIMIT 1").fetchone()
+        return last or (START, 0)
+
+    def _prepare(self, event: Event) -> _Row:
+        user_id = person(event)
+        request_id = served_request(event)
+        return _Row(
+            os.urandom(16) if event.id is None else _digest(event.id),
+            event.id is not None,
+            event.ts,
+            is_timed(event),
+            quantised(event, self._schema),
+            event.__struct_config__.tag,  # type: ignore[arg-type]
+            hash_id(user_id) if user_id else None,
+            None if request_id is None else _digest(request_id),
+            encode_event(event),
+        )
+
+    def _commit(self, group: list[Batch[_Row, Appended]]) -> None:
+        with self._writing:
+            try:
+                return self._transact(group)
+            except sqlite3.Error as error:
+                if len(group) == 1:
+                    group[0].error = _refusal(error)
+                    return None
+            # One batch may be what does not fit: those that can go through go through.
+            for batch in group:
+                try:
+                    self._transact([batch])
+                except sqlite3.Error as error:
+                    batch.error = _refusal(error)
+
+    def _transact(self, group: list[Batch[_Row, Appended]]) -> None:
+        results = []
+        with self._transaction() as db:
+            position, last = self._tail()
+            self._sequencer.observe(last)
+            for batch in group:
+                before = position
+                rows, late, last = self._stamp(batch.rows, position, last)
+                db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                position += len(rows)
+                results.append((position - before, late))
+            self._failpoint("before_commit")
+        for batch, (accepted, late) in zip(group, results, strict=True):
+            batch.result = Appended(position, accepted, len(batch.rows) - accepted, late)
+        with self._news:
+            self._known_end = max(self._known_end, position)
+            self._news.notify_all()
+        self._failpoint("after_commit")
+
+    def _stamp(self, rows: list[_Row], position: int, last: Millis) -> tuple[list[tuple[object, ...]], int, Millis]:
+        find = self._writer.execute
+        stamp = self._sequencer.stamp
+        stamped: list[tuple[object, ...]] = []
+        ids: set[bytes] = set()
+        late = 0
+        for key, named, client_ts, timed, q, kind, user, request, body in rows:
+            if named:
+                if key in ids or find("SELECT 1 FROM log WHERE id = ?", (key,)).fetchone():
+                    continue
+                ids.add(key)
+            last, ts, verdict = stamp(client_ts, timed, last)
+            position += 1
+            late += verdict == LATE
+            stamped.append((position, key, last, ts, verdict, q, kind, user, request, body))
+        return stamped, late, last
+
+    def _erase_some(self, user_id: str, condition: str, after: int, upto: int) -> tuple[int, int]:
+        """Erase the next few records; returns how far it got and the records changed."""
+        try:
+            with self._writing, self._transaction() as db:
+                rows = db.execute(
+                    f"SELECT position, body FROM log WHERE user = ? AND {condition}"
+                    " AND position > ? AND position <= ? ORDER BY position LIMIT ?",
+                    (hash_id(user_id), after, upto, _ERASE_AT_ONCE),
+                ).fetchall()
+                events = [(position, decode_event(body)) for position, body in rows]
+                emptied = [
+                    (encode_event(without_person(event)), position)
+                    for position, event in events
+                    if person(event) == user_id
+                ]
+                db.executemany("UPDATE log SET user = NULL, request = NULL, body = ? WHERE position = ?", emptied)
+                self._failpoint("before_erase")
+        except sqlite3.Error as error:
+            raise _refusal(error) from error
+        return (rows[-1][0] if len(rows) == _ERASE_AT_ONCE else upto), len(emptied)
+
+    def _empty_wal(self) -> None:
+        with self._writing:
+            busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            logger.warning(
+                "%s: a reader holds old pages of the WAL; they go with the next erasure or start", self._path
+            )
+
+
+def _record(row: tuple[int, int, int, int, int, bytes]) -> Record:
+    position, ingested_at, ts, verdict, q, body = row
+    return Record(position, ingested_at, ts, verdict, q, decode_event(body))
+
+
+def _digest(text: str) -> bytes:
+    return xxhash.xxh3_128_digest(text.encode())
+
+
+def _refusal(error: sqlite3.Error) -> Exception:
+    """What the caller is told: `LogFull` where trying again later can help."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return LogFull(f"the log can take nothing for now: {error}") if code in _FULL else error
