@@ -1,0 +1,1 @@
+"""State at rest: bytes by key behind a fence."""

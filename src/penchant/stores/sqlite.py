@@ -1,0 +1,218 @@
+"""State in one SQLite file of its own: the default."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from penchant.core.errors import FenceConflict, PenchantError
+from penchant.core.log import START
+from penchant.core.state import Key
+from penchant.stores.tracking import check_advance, is_tracked
+
+_BUSY_S = 30.0
+_AT_ONCE = 32
+_VERSION = 1
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS state (
+  key BLOB PRIMARY KEY,
+  position INTEGER NOT NULL,  -- of the commit that wrote it last
+  value BLOB                  -- null: a tracked key that was dropped
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS state_changed ON state (position) WHERE substr(key, 1, 1) IN (x'63', x'69', x'6e');
+CREATE TABLE IF NOT EXISTS fence (
+  only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL, fingerprint TEXT NOT NULL
+);
+"""
+_ONE = "SELECT value FROM state WHERE key = ?"
+_MANY = f"SELECT key, value FROM state WHERE key IN ({', '.join('?' * _AT_ONCE)})"
+_FENCE = "SELECT position, fingerprint FROM fence"
+_CHANGED = (
+    "SELECT key FROM state WHERE position > ? AND substr(key, 1, 1) IN (x'63', x'69', x'6e') AND key >= ? AND key < ?"
+)
+_CHANGED_UNTRACKED = "SELECT key FROM state WHERE position > ? AND key >= ? AND key < ? ORDER BY key"
+_SCAN = "SELECT key, value FROM state WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key"
+_PUT = (
+    "INSERT INTO state VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET position = excluded.position, value = excluded.value"
+)
+
+
+class SqliteStore:
+    """A `StateStore` in one SQLite file in WAL mode. Safe for several threads and processes.
+
+    `synchronous=NORMAL`: a power cut may take the last commits, never a part of one; the fence goes with them and the
+    runner folds them again from the log. State of another `fingerprint` is dropped when the store is opened
+    (`was_rebuilt`).
+    """
+
+    def __init__(self, path: str | Path, *, fingerprint: str) -> None:
+        self._path = Path(path)
+        self._fingerprint = fingerprint
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        self._writing = threading.Lock()
+        self._unclean = False
+        self._writer = self._connect()
+        try:
+            self.was_rebuilt = self._open()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def position(self) -> int:
+        """The fence: the position the state reflects."""
+        db = self._borrow()
+        try:
+            position: int = db.execute(_FENCE).fetchone()[0]
+        finally:
+            self._give_back(db)
+        if self._unclean:
+            with self._writing:
+                self._empty_wal()
+        return position
+
+    def snapshot(self) -> SqliteSnapshot:
+        """An unchanging view; a read transaction on a connection of its own until it is closed."""
+        return SqliteSnapshot(self)
+
+    def commit(self, expected: int, position: int, writes: Mapping[Key, bytes | None]) -> None:
+        """Set (or with `None` drop) the keys and move the fence, all or nothing.
+
+        Raises `FenceConflict` and changes nothing when the fence is not at `expected`.
+        """
+        check_advance(expected, position)
+        puts = [(key, position, value) for key, value in sorted(writes.items()) if value is not None or is_tracked(key)]
+        drops = [(key,) for key, value in writes.items() if value is None and not is_tracked(key)]
+        with self._writing:
+            with self._transaction() as db:
+                current, fingerprint = db.execute(_FENCE).fetchone()
+                if fingerprint != self._fingerprint:
+                    raise PenchantError(f"{self._path}: another process keeps the state of other settings; restart")
+                if current != expected:
+                    raise FenceConflict(expected, current)
+                db.executemany(_PUT, puts)
+                db.executemany("DELETE FROM state WHERE key = ?", drops)
+                db.execute("UPDATE fence SET position = ?", (position,))
+            self._unclean = self._unclean or bool(drops)
+            if self._unclean:
+                self._empty_wal()
+
+    def clear(self) -> None:
+        """Drop everything and put the fence back to the start."""
+        with self._writing, self._transaction() as db:
+            self._clear(db)
+
+    def close(self) -> None:
+        """Give the file back; open snapshots end when they are closed."""
+        with self._writing:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("PRAGMA cache_size = -16000")
+        return db
+
+    def _open(self) -> bool:
+        db = self._writer
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in {0, _VERSION}:
+            raise PenchantError(f"{self._path} has format {version}, not {_VERSION}: delete it, the log rebuilds it")
+        db.execute("PRAGMA journal_mode = WAL")
+        with self._transaction():
+            for statement in _CREATE.split(";\n"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+            db.execute("INSERT OR IGNORE INTO fence VALUES (1, ?, ?)", (START, self._fingerprint))
+            if db.execute(_FENCE).fetchone()[1] == self._fingerprint:
+                return False
+            self._clear(db)
+        return True
+
+    def _clear(self, db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM state")
+        db.execute("UPDATE fence SET position = ?, fingerprint = ?", (START, self._fingerprint))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._writer
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+
+    def _empty_wal(self) -> None:
+        """What was dropped must not stay readable in the WAL; while a snapshot needs the old pages, try again later."""
+        self._writer.execute("PRAGMA busy_timeout = 0")
+        self._unclean = bool(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        self._writer.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1_000)}")
+
+    def _borrow(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _give_back(self, db: sqlite3.Connection) -> None:
+        if self._closed:
+            db.close()
+        else:
+            self._idle.append(db)
+
+
+class SqliteSnapshot:
+    """A `Snapshot` of a `SqliteStore`; for one thread at a time."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._db = store._borrow()
+        self._open = True
+        self._db.execute("BEGIN")
+        # The first read fixes what the transaction sees.
+        self.position: int = self._db.execute(_FENCE).fetchone()[0]
+
+    def get_many(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
+        """The values, in the order of the keys."""
+        execute = self._db.execute
+        if len(keys) <= 4:
+            rows = [execute(_ONE, (key,)).fetchone() for key in keys]
+            return [None if row is None else row[0] for row in rows]
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            found.update(execute(_MANY, (*some, *(None,) * (_AT_ONCE - len(some)))))
+        return [found.get(key) for key in keys]
+
+    def changed(self, after: int, prefix: bytes) -> Sequence[Key]:
+        """Keys that start with `prefix` and were last written by a commit past position `after`, in key order."""
+        if not is_tracked(prefix):
+            return [key for (key,) in self._db.execute(_CHANGED_UNTRACKED, (after, prefix, _beyond(prefix)))]
+        return sorted(key for (key,) in self._db.execute(_CHANGED, (after, prefix, _beyond(prefix))))
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[Key, bytes]]:
+        """All entries whose key starts with `prefix`, in key order."""
+        return iter(self._db.execute(_SCAN, (prefix, _beyond(prefix))))
+
+    def close(self) -> None:
+        """End the view."""
+        if self._open:
+            self._open = False
+            self._db.execute("COMMIT")
+            self._store._give_back(self._db)
+
+
+def _beyond(prefix: bytes) -> bytes:
+    """The first key after all that start with `prefix`; none starts with 0xff, as ids are UTF-8."""
+    return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else b"\xff"
