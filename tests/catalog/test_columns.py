@@ -1,0 +1,141 @@
+"""Pictures of the catalogue: incremental equals fresh, earlier ones never change."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog.world import SCHEMA, Store, ToyReader, cut, logs, neighbours_blob, toy_blob
+from penchant.catalog import CatalogFold, ItemColumns
+from penchant.core.errors import ContractError
+from penchant.core.events import ItemUpdate
+from penchant.core.items import LISTED
+from penchant.core.log import Record
+from penchant.core.profiles import ItemProfile, decode_item, encode_profile
+from penchant.core.state import catalog_key, item_key, neighbours_key
+from penchant.testing.oracles.catalog import attribute_of, differences
+
+
+def item_events(*names, **attributes):
+    return [Record(n, n, n, 0, 0, ItemUpdate(item_id=i, attributes=attributes)) for n, i in enumerate(names, 1)]
+
+
+def fold(store, records):
+    store.position = records[-1].position
+    CatalogFold(SCHEMA).apply(records, store)
+
+
+@given(logs(most=40), st.lists(st.integers(1, 12), min_size=1, max_size=3), st.data())
+@settings(max_examples=150, deadline=None)
+def test_incremental_equals_fresh(records, sizes, data):
+    store, catalog = Store(), CatalogFold(SCHEMA, data.draw(st.booleans(), "implicit"))
+    columns, now, kept = ItemColumns(SCHEMA, ToyReader()), 1_000, []
+    for batch in cut(records, sizes):
+        store.position = batch[-1].position
+        catalog.apply(batch, store)
+        known = [key[1:].decode() for key, _ in store.scan(b"c")]
+        for item_id in data.draw(st.lists(st.sampled_from(known), max_size=3) if known else st.just([])):
+            times = st.tuples(st.integers(now - 15, now), st.sampled_from(["n", "s"]))
+            store.put(item_key(item_id), toy_blob(data.draw(st.lists(times, max_size=4))))
+            near = data.draw(st.dictionaries(st.sampled_from([*known, "nobody"]), st.integers(1, 9), max_size=4))
+            store.put(neighbours_key(item_id), neighbours_blob(near) if near else None)
+        now += data.draw(st.integers(0, 7), "step")
+        items = columns.refresh(store.snapshot(), now)
+        assert differences(items, ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), now)) == []
+        for row, item_id in enumerate(items.ids):
+            profile = decode_item(store.entries[catalog_key(item_id)])
+            assert (profile.row, profile.status, profile.listed_at) == (row, items.status[row], items.listed_at[row])
+            for name, attribute in SCHEMA.item.items():
+                value = profile.attributes.get(name)
+                expected = set(value or ()) if attribute.kind == "tags" else value
+                assert attribute_of(items, row, attribute) == expected
+        kept.append((items, copy.deepcopy(items)))
+    for items, as_it_was in kept:
+        assert differences(items, as_it_was) == []
+
+
+def test_vocabularies_hold_exactly_the_values_in_use_in_order():
+    store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
+    fold(store, item_events("a", genres=["war", "art"]))
+    first = columns.refresh(store.snapshot(), 1)
+    fold(store, [Record(2, 2, 2, 0, 0, ItemUpdate(item_id="b", attributes={"genres": ["crime", "war", "crime"]}))])
+    second = columns.refresh(store.snapshot(), 1)
+    fold(store, [Record(3, 3, 3, 0, 0, ItemUpdate(item_id="a", attributes={}))])
+    third = columns.refresh(store.snapshot(), 1)
+    assert [p.tags["genres"].vocabulary.values for p in (first, second, third)] == [
+        ("art", "war"),
+        ("art", "crime", "war"),
+        ("crime", "war"),
+    ]
+    assert second.tags["genres"].codes.tolist() == [0, 2, 1, 2]
+    assert third.tags["genres"].offsets.tolist() == [0, 0, 2]
+    assert first.tags["genres"].codes.tolist() == [0, 1]
+
+
+def test_only_what_changed_is_read_again():
+    store, reader = Store(), ToyReader()
+    columns = ItemColumns(SCHEMA, reader)
+    fold(store, item_events("a", "b", "c"))
+    store.put(item_key("a"), toy_blob([(100, "n")]))
+    first = columns.refresh(store.snapshot(), 105)
+    assert reader.read == 3
+    store.commit(4, {item_key("b"): toy_blob([(105, "n")])})
+    second = columns.refresh(store.snapshot(), 106)
+    assert reader.read == 4
+    assert second.numbers["price"] is first.numbers["price"]
+    store.commit(5, {})
+    assert columns.refresh(store.snapshot(), 109).features[:, 1].tolist() == [1, 1, 0]
+    assert reader.read == 4
+    assert columns.refresh(store.snapshot(), 110).features[:, 1].tolist() == [0, 1, 0]
+    assert reader.read == 5
+
+
+def test_the_same_position_and_time_are_the_same_picture():
+    store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
+    fold(store, item_events("a"))
+    assert columns.refresh(store.snapshot(), 5) is columns.refresh(store.snapshot(), 5)
+
+
+def test_an_empty_catalogue():
+    items = ItemColumns(SCHEMA, ToyReader()).refresh(Store(), 5)
+    assert items.count == 0
+    assert items.features.shape == (0, 2)
+    assert items.keyed["by_key"].offsets.tolist() == [0]
+    assert items.neighbours.offsets.tolist() == [0]
+
+
+def test_it_starts_anew_when_position_or_time_go_back_or_the_state_is_another():
+    store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
+    fold(store, item_events("a", "b", category="art"))
+    store.put(item_key("a"), toy_blob([(100, "n")]))
+    columns.refresh(store.snapshot(), 120)
+    assert columns.refresh(store.snapshot(), 105).features[:, 1].tolist() == [1, 0]
+    other = Store()
+    fold(other, item_events("x"))
+    assert columns.refresh(other.snapshot(), 106).ids == ["x"]
+    longer = Store()
+    fold(longer, item_events("y", "x", "z"))
+    picture = columns.refresh(longer.snapshot(), 107)
+    assert picture.ids == ["y", "x", "z"]
+    assert picture.categories["category"].vocabulary.values == ()
+
+
+def test_values_of_another_kind_than_declared_count_as_missing():
+    store = Store()
+    wrong = {"category": 5, "genres": "war", "title": 3, "price": "x", "released_at": "x", "adult": 1}
+    store.commit(1, {b"ca": encode_profile(ItemProfile(item_id="a", row=0, status=LISTED, attributes=wrong))})
+    items = ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), 5)
+    assert [attribute_of(items, 0, attribute) or None for attribute in SCHEMA.item.values()] == [None] * 6
+
+
+def test_a_state_that_contradicts_itself_is_refused():
+    store = Store()
+    store.commit(1, {b"ca": encode_profile(ItemProfile(item_id="a", row=3, status=LISTED))})
+    with pytest.raises(ContractError, match="rows"):
+        ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), 5)
+    store.commit(2, {b"ca": encode_profile(ItemProfile(item_id="a", row=0, status=LISTED)), b"nb": neighbours_blob({})})
+    with pytest.raises(ContractError, match="no such item"):
+        ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), 5)
