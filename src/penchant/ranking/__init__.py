@@ -1,0 +1,1 @@
+"""Ranking: the feature matrix of the candidates, the models that score it, and the value that selection goes by."""
