@@ -1,0 +1,172 @@
+"""The request path of one surface, from query to slate: `run` is its table of contents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.core.candidates import Candidates, Outcome, Retrieved
+from penchant.core.errors import ContractError, PenchantError
+from penchant.core.query import Query
+from penchant.core.stages import Assembler, Filter, RowScorer, Scorer, Selector, Source
+from penchant.pipeline.merge import Merger
+from penchant.pipeline.trace import Timer, Trace
+from penchant.ranking.blend import BlendScorer, OrderScorer
+
+
+class PolicyFailure(PenchantError):
+    """A filter failed, so nobody knows what may be shown: answer from what passes the static policy instead."""
+
+    def __init__(self, stage: str, error: Exception) -> None:
+        super().__init__(f"filter {stage!r} failed ({type(error).__name__}: {error}); nothing was shown past it")
+        self.stage = stage
+
+
+class SurfacePipeline:
+    """The stages of one surface, put together once and then run for every request.
+
+    What happens when a stage raises is decided here and nowhere else. A source is skipped; without its features or
+    its scorer the sources' own orders rank (`BlendScorer`); both are named in `Outcome.degraded`, as `source:NAME`,
+    `features`, `score`. A filter raises `PolicyFailure`: policy never fails open. `ContractError` is a programmer's
+    mistake and always passes through, and so does whatever the selector raises.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        sources: Sequence[tuple[Source, int]],
+        filters: Sequence[Filter],
+        selector: Selector,
+        assembler: Assembler | None = None,
+        scorer: Scorer | None = None,
+        limit: int = 500,
+        rank: str = "model",
+        timer: Timer = time.perf_counter,
+    ) -> None:
+        self.name = name
+        self.source_names = tuple(source.name for source, _ in sources)
+        self._sources = tuple(sources)
+        self._opinions = [source if isinstance(source, RowScorer) else None for source, _ in sources]
+        self._filters = tuple(filters)
+        self._selector = selector
+        self._blend: Scorer = OrderScorer() if rank == "source" else BlendScorer(self.source_names)
+        self._assembler = assembler if rank == "model" else None
+        self._scorer = scorer if rank == "model" else None
+        self._limit = limit
+        self._timer = timer
+        self._merger = Merger([(source.name, n) for source, n in sources])
+
+    def run(self, query: Query, *, trace: bool = False) -> Outcome:
+        """The slate for a query and how it came about; raises `PolicyFailure` and `ContractError`."""
+        told = Trace(self._timer, trace)
+        candidates = self._candidates(query, told)
+        candidates = self._filter(query, candidates, told)
+        candidates = self._describe(query, candidates, told)
+        candidates = self._score(query, candidates, told)
+        slate = self._selector.select(query, candidates)
+        told.done("select", type(self._selector).__name__, len(candidates), len(slate))
+        return Outcome(slate, candidates, told.stages, tuple(told.degraded), self.source_names)
+
+    def _candidates(self, query: Query, told: Trace) -> Candidates:
+        """What the sources propose, merged; or the rows that the query gives, with what the sources say of them."""
+        if query.rank_only is not None:
+            candidates = self._merger.given(
+                query, query.rank_only, lambda source, rows: self._opinion(source, query, rows, told)
+            )
+            told.done("merge", "given", len(query.rank_only), len(candidates))
+            return candidates
+        proposals = [self._retrieve(source, limit, query, told) for source, limit in self._sources]
+        candidates = self._merger.merge(query, proposals)
+        told.done("merge", "interleave", sum(len(one.rows) for one in proposals if one), len(candidates))
+        return candidates
+
+    @staticmethod
+    def _retrieve(source: Source, limit: int, query: Query, told: Trace) -> Retrieved | None:
+        try:
+            found = source.retrieve(query, limit)
+        except ContractError:
+            raise
+        except Exception as error:
+            told.failed("source", source.name, 0, error)
+            return None
+        told.done("source", source.name, limit, len(found.rows))
+        return found
+
+    def _opinion(self, index: int, query: Query, rows: NDArray[np.int32], told: Trace) -> NDArray[np.float32] | None:
+        source = self._opinions[index]
+        if source is None:
+            return None
+        try:
+            scores = source.score_rows(query, rows)
+        except ContractError:
+            raise
+        except Exception as error:
+            told.failed("source", source.name, len(rows), error)
+            return None
+        if scores.shape != rows.shape:
+            raise ContractError(f"source {source.name!r} scored {len(scores)} rows, asked were {len(rows)}")
+        told.done("source", source.name, len(rows), int(np.count_nonzero(np.isfinite(scores))))
+        return scores
+
+    def _filter(self, query: Query, candidates: Candidates, told: Trace) -> Candidates:
+        """What every filter keeps, cut to the limit: filters see all, so that what they drop leaves no gap."""
+        if self._filters:
+            keep = np.ones(len(candidates), np.bool_)
+            left = len(candidates)
+            for stage in self._filters:
+                try:
+                    mask = stage.keep(query, candidates)
+                except ContractError:
+                    raise
+                except Exception as error:
+                    raise PolicyFailure(stage.name, error) from error
+                if mask.shape != keep.shape or mask.dtype != np.bool_:
+                    raise ContractError(
+                        f"filter {stage.name!r} must give bool[{len(keep)}], gave {mask.dtype}{list(mask.shape)}"
+                    )
+                keep &= mask
+                before, left = left, int(np.count_nonzero(keep))
+                told.done("filter", stage.name, before, left)
+            if left < len(candidates):
+                candidates = candidates.take(np.flatnonzero(keep))
+        if query.rank_only is None and len(candidates) > self._limit:
+            candidates = candidates.take(np.arange(self._limit))
+        return candidates
+
+    def _describe(self, query: Query, candidates: Candidates, told: Trace) -> Candidates:
+        """The candidates with their features, if the surface has any."""
+        if self._assembler is None:
+            return candidates
+        try:
+            features = self._assembler.assemble(query, candidates)
+        except ContractError:
+            raise
+        except Exception as error:
+            told.failed("features", type(self._assembler).__name__, len(candidates), error)
+            return candidates
+        told.done("features", type(self._assembler).__name__, len(candidates), len(candidates))
+        return replace(candidates, features=features)
+
+    def _score(self, query: Query, candidates: Candidates, told: Trace) -> Candidates:
+        """The candidates with a `value`: the scorer's, or the sources' where there is no scorer or it failed."""
+        scorer = self._scorer
+        if scorer is not None and (self._assembler is None or candidates.features is not None):
+            try:
+                columns = scorer.score(query, candidates)
+            except ContractError:
+                raise
+            except Exception as error:
+                told.failed("score", type(scorer).__name__, len(candidates), error)
+            else:
+                candidates = candidates.with_columns(columns, provides=scorer.provides)
+                told.done("score", type(scorer).__name__, len(candidates), len(candidates))
+                return candidates
+        columns = self._blend.score(query, candidates)
+        candidates = candidates.with_columns(columns, provides=self._blend.provides)
+        told.done("score", type(self._blend).__name__, len(candidates), len(candidates))
+        return candidates
