@@ -104,7 +104,7 @@ def test_an_erased_user_is_forgotten_and_the_counts_stay() -> None:
     state = fold(records)
     assert state.counts("a") == {hash_id("b"): 1}
     assert state.counts("c") == {}
-    assert b"a" not in state[recent_key("u")].replace(b"\x91", b"")
+    assert msgspec.msgpack.decode(state[recent_key("u")])[1] == ["c"]
 
 
 def test_the_fingerprint_names_what_the_counts_depend_on() -> None:
@@ -132,8 +132,9 @@ def check(drawn: Sequence[tuple[str, str, int]], partners: int) -> None:
     for item in keys:
         assert state.counts(item) == counts.get(item, {})
     for user, newest in recent.items():
-        ts, positions, items = msgspec.msgpack.decode(state[recent_key(user)])
-        assert list(zip(ts, positions, items, strict=True)) == newest
+        times, items = msgspec.msgpack.decode(state[recent_key(user)])
+        rows = zip(np.frombuffer(times, np.int64).reshape(-1, 2).tolist(), items, strict=True)
+        assert [(ts, position, item) for (ts, position), item in rows] == newest
 
 
 def test_a_full_table_evicts_as_the_oracle_does() -> None:

@@ -21,15 +21,15 @@ TABLE = 128
 
 
 class _Recent(msgspec.Struct, array_like=True, gc=False):
-    """The newest items of a user, newest first by `(ts, position)`; parallel."""
+    """The newest items of a user, newest first: `times` is int64[size, 2], `(ts, position)`."""
 
-    ts: list[int]
-    positions: list[int]
+    times: bytes
     items: list[str]
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[_Recent] = msgspec.msgpack.Decoder(_Recent)
+_NOBODY = _Recent(b"", [])
 
 
 def recent_key(user_id: str) -> Key:
@@ -47,8 +47,8 @@ class CovisitFold:
     gives way and its successor inherits the count. What that leaves depends on the order of the log, and on nothing
     else: records are taken one by one, however they are cut into batches.
 
-    State: `n<item>` is int64[2, size], partners' `hash_id` ascending and then their counts; `r<user>` is msgpack.
-    An erased user (`user_id` "") is skipped; what such a user counted before stays, as counts of items do.
+    State: `n<item>` is int64[2, size], partners' `hash_id` ascending and then their counts; `r<user>` is msgpack
+    `[times, items]`. An erased user (`user_id` "") is skipped; what such a user counted before stays, as counts of items do.
     """
 
     def __init__(self, schema: Schema, partners: int) -> None:
@@ -76,21 +76,18 @@ class CovisitFold:
         room = self._partners + 1
         users: dict[str, int] = {}
         items: dict[str, int] = {}
-        taken = np.array(
-            [
-                (users.setdefault(user_id, len(users)), items.setdefault(item_id, len(items)), ts, position)
-                for user_id, item_id, ts, position in visits
-            ],
-            np.int64,
-        )
+        taken = np.empty((len(visits), 4), np.int64)
+        taken[:, 0] = [users.setdefault(visit[0], len(users)) for visit in visits]
+        taken[:, 1] = [items.setdefault(visit[1], len(items)) for visit in visits]
+        taken[:, 2] = [visit[2] for visit in visits]
+        taken[:, 3] = [visit[3] for visit in visits]
+
         user_keys = [recent_key(user_id) for user_id in users]
-        recent = np.full((len(users), room, 3), -1, np.int64)  # item, ts, position; item -1: free
-        for user, blob in enumerate(state.get_many(user_keys)):
-            if blob is not None:
-                known = _decoder.decode(blob)
-                for at, item_id in enumerate(known.items[:room]):
-                    item = items.setdefault(item_id, len(items))
-                    recent[user, at] = item, known.ts[at], known.positions[at]
+        known = [_NOBODY if blob is None else _decoder.decode(blob) for blob in state.get_many(user_keys)]
+        of_known = [items.setdefault(item_id, len(items)) for user in known for item_id in user.items]
+        used = np.array([len(user.items) for user in known], np.int64)
+        times = np.frombuffer(b"".join([user.times for user in known]), np.int64)
+        recent = _lay_out(used, np.array(of_known, np.int64), times, room)
 
         ids = list(items)
         item_keys = [neighbours_key(item_id) for item_id in ids]
@@ -103,18 +100,33 @@ class CovisitFold:
         touched = np.flatnonzero(changed)
         packed = _pack(touched, keys, counts, sizes).tobytes()
         start = 0
-        for item in touched.tolist():
-            end = start + 16 * int(sizes[item])
+        for item, end in zip(touched.tolist(), (16 * np.cumsum(sizes[touched])).tolist(), strict=True):
             state.put(item_keys[item], packed[start:end])
             start = end
-        for key, entries in zip(user_keys, recent.tolist(), strict=True):
-            kept = [entry for entry in entries if entry[0] >= 0]
-            state.put(
-                key,
-                _encoder.encode(
-                    _Recent([ts for _, ts, _ in kept], [at for _, _, at in kept], [ids[item] for item, _, _ in kept])
-                ),
-            )
+        # Flat lists and slices: a nested list per user would wake the garbage collector again and again.
+        newest = recent[:, :, 0].ravel().tolist()
+        packed = recent[:, :, 1:].tobytes()
+        start = 0
+        for key, size in zip(user_keys, np.count_nonzero(recent[:, :, 0] >= 0, axis=1).tolist(), strict=True):
+            kept = [ids[item] for item in newest[start : start + size]]
+            state.put(key, _encoder.encode(_Recent(packed[16 * start : 16 * (start + size)], kept)))
+            start += room
+
+
+@kernel
+def _lay_out(
+    used: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.int64], room: int
+) -> NDArray[np.int64]:
+    """The users' newest items as int64[users, room, (item, ts, position)]; item -1 where there is none."""
+    recent = np.full((len(used), room, 3), -1, np.int64)
+    start = 0
+    for user in range(len(used)):
+        for at in range(used[user]):
+            recent[user, at, 0] = items[start + at]
+            recent[user, at, 1] = times[2 * (start + at)]
+            recent[user, at, 2] = times[2 * (start + at) + 1]
+        start += used[user]
+    return recent
 
 
 @kernel
