@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import numpy as np
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from penchant.core.hashing import hash_id
 from penchant.core.items import Keyed
 from penchant.core.log import ACCEPTED, LATE, Record
 from penchant.core.schema import Action, Attribute, Schema
+from penchant.features.reader import Evaluated
 
 SCHEMA = Schema(
     actions={"click": Action("click", 0)},
@@ -84,12 +87,12 @@ def toy_blob(events):
 
 
 class ToyReader:
-    item_names = ("total", "recent")
+    plan = SimpleNamespace(item_names=("total", "recent"))
 
     def __init__(self):
         self.read = 0
 
-    def items(self, blobs, now):
+    def evaluate_items(self, blobs, now):
         self.read += len(blobs)
         events = [msgspec.msgpack.decode(blob) if blob else [] for blob in blobs]
         recent = [[key for ts, key in one if ts > now - WINDOW] for one in events]
@@ -101,12 +104,9 @@ class ToyReader:
             np.array([key for one in pairs for key, _ in one], np.int64),
             np.array([n for one in pairs for _, n in one], np.int64),
         )
-        return matrix.reshape(len(blobs), 2), {"by_key": keyed}
-
-    def next_change(self, blobs, now):
-        events = [msgspec.msgpack.decode(blob) if blob else [] for blob in blobs]
         later = [[ts + WINDOW for ts, _ in one if ts + WINDOW > now] for one in events]
-        return np.array([min(one, default=NEVER) for one in later], np.int64)
+        change = np.array([min(one, default=NEVER) for one in later], np.int64)
+        return Evaluated(matrix.reshape(len(blobs), 2), {"by_key": keyed}, change)
 
 
 def neighbours_blob(counts):

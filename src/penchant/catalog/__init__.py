@@ -2,7 +2,6 @@
 
 from penchant.catalog.columns import ItemColumns
 from penchant.catalog.fold import ROWS_KEY, CatalogFold
-from penchant.catalog.parts import ItemReader
 from penchant.catalog.predicates import Predicate, compile_where
 
-__all__ = ["ROWS_KEY", "CatalogFold", "ItemColumns", "ItemReader", "Predicate", "compile_where"]
+__all__ = ["ROWS_KEY", "CatalogFold", "ItemColumns", "Predicate", "compile_where"]

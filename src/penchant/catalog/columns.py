@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from penchant.catalog.parts import AnotherState, FeatureColumns, ItemReader, NeighbourColumns, ProfileColumns, Roster
+from penchant.catalog.parts import AnotherState, FeatureColumns, NeighbourColumns, ProfileColumns, Roster
 from penchant.core.clock import Millis
 from penchant.core.items import LISTED, Items
 from penchant.core.schema import Schema
 from penchant.core.state import Key, Snapshot, catalog_key, item_key, neighbours_key
+from penchant.features.reader import Reader
 
 
 class ItemColumns:
@@ -17,7 +18,7 @@ class ItemColumns:
     A picture equals, array for array, what a new `ItemColumns` makes at the same position and time.
     """
 
-    def __init__(self, schema: Schema, reader: ItemReader) -> None:
+    def __init__(self, schema: Schema, reader: Reader) -> None:
         self._schema = schema
         self._reader = reader
         self._start_anew()
@@ -71,7 +72,7 @@ class ItemColumns:
             timestamps={name: column.value for name, column in profiles.timestamps.items()},
             flags={name: column.value for name, column in profiles.flags.items()},
             texts={name: column.value for name, column in profiles.texts.items()},
-            feature_names=self._reader.item_names,
+            feature_names=self._reader.plan.item_names,
             features=features.values,
             keyed=features.keyed,
             neighbours=neighbours.value,

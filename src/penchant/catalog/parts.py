@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from penchant.core.items import UNKNOWN, Keyed
 from penchant.core.profiles import ItemProfile, decode_item
 from penchant.core.schema import Schema
 from penchant.core.state import Key, Snapshot, item_key
+from penchant.features.reader import Reader
 
 _CHUNK = 8_192
 """How many feature blobs are held at once."""
@@ -24,19 +24,6 @@ _CHUNK = 8_192
 
 class AnotherState(Exception):
     """The rows are not those of the state that the columns were made from."""
-
-
-class ItemReader(Protocol):
-    """What turns the feature state of items into values: the reader of `penchant.features`."""
-
-    @property
-    def item_names(self) -> tuple[str, ...]: ...
-
-    def items(self, blobs: Sequence[bytes | None], now: Millis) -> tuple[NDArray[np.float32], Mapping[str, Keyed]]:
-        """float32[len(blobs), len(item_names)] and the keyed features; the same whatever items are read together."""
-
-    def next_change(self, blobs: Sequence[bytes | None], now: Millis) -> IntArray:
-        """Per item the first time after `now` at which a value may change by time alone; a huge number for never."""
 
 
 class Roster:
@@ -110,10 +97,10 @@ _KINDS = ("category", "tags", "number", "timestamp", "flag", "text")
 class FeatureColumns:
     """Feature values at a time, from the feature blobs."""
 
-    def __init__(self, reader: ItemReader) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._next_change: IntArray = np.empty(0, np.int64)
-        self.values = np.empty((0, len(reader.item_names)), np.float32)
+        self.values = np.empty((0, len(reader.plan.item_names)), np.float32)
         self.keyed: dict[str, Keyed] = {}
         self._empty = True
 
@@ -128,21 +115,19 @@ class FeatureColumns:
         if not len(rows) and not self._empty:
             return
         self._empty = False
-        values, keyed, changes = [], [], []
+        parts = []
         for start in range(0, max(len(rows), 1), _CHUNK):
-            part = rows[start : start + _CHUNK].tolist()
-            blobs = snapshot.get_many([item_key(roster.ids[row]) for row in part])
-            matrix, by_key = self._reader.items(blobs, now)
-            values.append(matrix)
-            keyed.append(by_key)
-            changes.append(self._reader.next_change(blobs, now))
-        self.values = patched(self.values, count, np.nan, rows, np.concatenate(values))
-        self._next_change = patched(self._next_change, count, 0, rows, np.concatenate(changes))
+            chunk = rows[start : start + _CHUNK].tolist()
+            blobs = snapshot.get_many([item_key(roster.ids[row]) for row in chunk])
+            parts.append(self._reader.evaluate_items(blobs, now))
+        self.values = patched(self.values, count, np.nan, rows, np.concatenate([part.features for part in parts]))
+        changes = np.concatenate([part.next_change for part in parts])
+        self._next_change = patched(self._next_change, count, 0, rows, changes)
         self.keyed = {
             name: spliced_keyed(
-                self.keyed.get(name) or empty_keyed(), count, rows, joined_keyed([part[name] for part in keyed])
+                self.keyed.get(name) or empty_keyed(), count, rows, joined_keyed([part.keyed[name] for part in parts])
             )
-            for name in keyed[0]
+            for name in parts[0].keyed
         }
 
 
