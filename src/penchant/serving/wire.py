@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from penchant.core.clock import Millis
 from penchant.core.errors import InvalidRequest
 from penchant.core.events import AttributeValue
+from penchant.core.values import format_time
 
 MAX_ITEMS = 1_000
 """Most items of one slate, of `items` and of `exclude`."""
@@ -33,8 +33,7 @@ Token = Annotated[
 ]
 """A place in the log, as an answer to `/v1/events` gave it; callers treat it as opaque."""
 
-Scalar = str | int | float | bool
-Where = dict[str, Scalar | list[Scalar] | dict[str, Scalar | list[Scalar]]]
+Where = dict[str, Any]
 """Attribute → a value, a list of values (any of them), or {"lte": …} with lte, lt, gte, gt, eq, ne, in, not_in."""
 
 
@@ -52,7 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Rank exactly these instead of retrieving."""
     exclude: Annotated[list[Id], msgspec.Meta(max_length=MAX_ITEMS)] = []
     where: Where = {}
-    context: dict[str, AttributeValue] = {}
+    context: dict[str, Any] = {}
     fields: list[str] = []
     """Item attributes to send along with each item."""
     explain: bool = False
@@ -207,10 +206,12 @@ class ItemBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 _requests = msgspec.json.Decoder(Request)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 encode = _encoder.encode
 """Any struct of this page as JSON bytes."""
+
+rfc3339 = format_time
+"""Milliseconds as RFC 3339 UTC with milliseconds, as times go out."""
 
 
 def decode_request(body: bytes) -> Request:
@@ -234,15 +235,6 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise InvalidRequest("", "invalid_json", f"not JSON: {error}; send one JSON document in UTF-8") from None
 
 
-def rfc3339(ts: Millis) -> str:
-    """Milliseconds as RFC 3339 UTC with milliseconds.
-
-    >>> rfc3339(1_700_000_000_123)
-    '2023-11-14T22:13:20.123Z'
-    """
-    return (_EPOCH + timedelta(milliseconds=ts)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def position_of(token: str, field: str) -> int:
     """The log position behind a token; raises `InvalidRequest` for what no log ever gave.
 
@@ -254,37 +246,37 @@ def position_of(token: str, field: str) -> int:
     return int(token)
 
 
-_PATTERNS = (
+_COMPLAINTS = (
     (re.compile(r"Object contains unknown field `(.*)`", re.S), "unknown_field"),
-    (re.compile(r"Object missing required field `(.*)`", re.S), "missing_field"),
-    (re.compile(r"matching regex"), "invalid_text"),
-    (re.compile(r"of length|of size"), "invalid_length"),
-    (re.compile(r"out of range|[<>]=? ?-?\d"), "out_of_range"),
+    (re.compile(r"Object missing required field `(.*)`", re.S), "missing"),
+    (re.compile(r"matching regex"), "invalid_id"),
+    (re.compile(r"of length|out of range|[<>]=? -?\d"), "out_of_range"),
     (re.compile(r"got `"), "wrong_type"),
 )
 
 
 def _explained(text: str, kind: Any) -> InvalidRequest:
-    """A complaint of the decoder as field, reason and fix."""
+    """A complaint of the decoder as field, reason and fix; paths as in `items.3`."""
     said, _, where = text.rpartition(" - at `")
     if not said:
         said, where = text, ""
-    path = where.rstrip("`").removeprefix("key in ").removeprefix("$").lstrip(".")
-    for pattern, reason in _PATTERNS:
-        match = pattern.search(said)
-        if match is None:
-            continue
-        if reason == "unknown_field":
-            name = match[1][:64]
-            names = ", ".join(getattr(kind, "__struct_fields__", ()))
-            return InvalidRequest(_join(path, name), reason, f"there is no field {name!r}; fields are: {names}")
-        if reason == "missing_field":
-            return InvalidRequest(_join(path, match[1]), reason, f"{match[1]!r} is required; add it")
-        if reason == "invalid_text":
-            rule = "a position token, as an answer gave it" if path == "after" else "text without control characters"
-            return InvalidRequest(path, reason, f"{path} must be {rule}")
-        return InvalidRequest(path, reason, f"{path or 'the body'}: {said.replace('`', '')}")
-    return InvalidRequest(path, "invalid_value", f"{path or 'the body'}: {said.replace('`', '')}")
+    path = where.rstrip("`").removeprefix("key in ").replace("[...]", "").replace("[", ".").replace("]", "")
+    path = path.removeprefix("$").lstrip(".")
+    found = ((pattern.search(said), reason) for pattern, reason in _COMPLAINTS)
+    match, reason = next(((match, reason) for match, reason in found if match), (None, "invalid_value"))
+    if match and reason == "unknown_field":
+        names = kind.__struct_fields__
+        near = difflib.get_close_matches(match[1][:60], names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names)}"
+        name = ascii(match[1][:60])
+        return InvalidRequest(_join(path, name.strip("'")), reason, f"{name} is no field here; {hint}")
+    if match and reason == "missing":
+        return InvalidRequest(_join(path, match[1]), reason, f"{match[1]} is required; add it")
+    if reason == "invalid_id" and path == "after":
+        return InvalidRequest(path, "invalid_token", "not a position; pass on what an answer gave as `position`")
+    if reason == "invalid_id":
+        return InvalidRequest(path, reason, f"{path}: use 1 to 128 characters without control characters")
+    return InvalidRequest(path, reason, f"{path or 'the body'}: {said[0].lower() + said[1:].replace('`', '')}")
 
 
 def _join(path: str, name: str) -> str:

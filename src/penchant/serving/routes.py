@@ -1,0 +1,35 @@
+"""What can be called: a table of routes, each with the scope that its caller's key must have."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from penchant.serving.auth import Scope
+from penchant.serving.call import Call, Lane, Reply
+from penchant.serving.metrics import Metrics
+from penchant.serving.ports import EnginePort
+from penchant.settings import Settings
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method of one path; without `scope` everyone may call it."""
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None = "read"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Services:
+    """What handlers work with. `writing` waits for the disk, `waiting` for the state to catch up."""
+
+    engine: EnginePort
+    settings: Settings
+    metrics: Metrics
+    writing: Lane
+    waiting: Lane

@@ -1,0 +1,82 @@
+"""Calls that answer with a slate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from penchant.core.errors import InvalidRequest
+from penchant.serving import wire
+from penchant.serving.call import Call, Reply
+from penchant.serving.routes import Route, Services
+
+_where = msgspec.json.Decoder(wire.Where)
+
+
+class SlateRoutes:
+    """Handlers that end in `engine.recommend`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._limit = services.settings.server.max_body_bytes
+
+    def table(self) -> Sequence[Route]:
+        """The routes."""
+        return [
+            Route(method="POST", path="/v1/recommendations", handler=self.recommendations),
+            Route(method="GET", path="/v1/items/{item_id}/similar", handler=self.similar),
+            Route(method="GET", path="/v1/trending", handler=self.trending),
+        ]
+
+    async def recommendations(self, call: Call) -> Reply:
+        """`POST /v1/recommendations`."""
+        call.parameters()
+        request = wire.decode_request(await call.body(self._limit))
+        if request.after is None:
+            # Well below a millisecond: a hop to a thread and back would cost as much as it saves.
+            return self._reply(self._services.engine.recommend(request, request_id=call.request_id))
+        recommend = self._services.engine.recommend
+        return self._reply(await self._services.waiting.run(recommend, request, request_id=call.request_id))
+
+    async def similar(self, call: Call) -> Reply:
+        """`GET /v1/items/{item_id}/similar`."""
+        item_id = call.path_id("item_id")
+        n, where = _selection(call)
+        request = wire.Request(surface="similar", item_id=item_id, n=n, where=where)
+        return self._reply(self._services.engine.recommend(request, request_id=call.request_id))
+
+    async def trending(self, call: Call) -> Reply:
+        """`GET /v1/trending`."""
+        n, where = _selection(call)
+        request = wire.Request(surface="trending", n=n, where=where)
+        return self._reply(self._services.engine.recommend(request, request_id=call.request_id))
+
+    def _reply(self, answer: wire.Answer) -> Reply:
+        self._services.metrics.answer(answer)
+        return Reply(wire.encode(answer))
+
+
+def _selection(call: Call) -> tuple[int, wire.Where]:
+    """The parameters `n` and `where` (JSON)."""
+    given = call.parameters("n", "where")
+    n = whole_number(given, "n", default=20, least=1, most=wire.MAX_ITEMS)
+    if "where" not in given:
+        return n, {}
+    try:
+        return n, wire.decode(_where, given["where"].encode())
+    except InvalidRequest as error:
+        field = f"where.{error.field}" if error.field else "where"
+        raise InvalidRequest(field, error.reason, f"where is JSON in percent-encoding: {error.message}") from None
+
+
+def whole_number(given: dict[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    """A whole number among query parameters; raises `InvalidRequest`."""
+    text = given.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidRequest(name, "wrong_type", f"{name} is a whole number from {least} to {most}")
+    if len(text) > 9 or not least <= int(text) <= most:
+        raise InvalidRequest(name, "out_of_range", f"{name} must lie between {least} and {most}")
+    return int(text)
