@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from penchant.core.errors import ContractError
 from penchant.core.events import Impression, Interaction, UserErased
 from penchant.core.hashing import hash_id
-from penchant.core.log import ACCEPTED, EventLog, Record
+from penchant.core.log import ACCEPTED, LogReader, Record
 from penchant.core.schema import Schema
 from penchant.stream.attribution import NO_REQUEST, ActedColumns, ShownColumns, attribute
 from penchant.training.columns import Growing, before
@@ -83,7 +83,7 @@ class Examples:
 
 
 def read_examples(
-    log: EventLog,
+    log: LogReader,
     schema: Schema,
     *,
     names: tuple[str, ...],

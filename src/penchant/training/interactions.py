@@ -10,7 +10,7 @@ from scipy import sparse
 
 from penchant.core.events import Interaction, UserErased
 from penchant.core.hashing import hash_id
-from penchant.core.log import ACCEPTED, EventLog
+from penchant.core.log import ACCEPTED, LogReader
 from penchant.core.schema import Schema
 from penchant.training.columns import Growing, before
 
@@ -28,7 +28,7 @@ class Interactions:
 
 
 def interactions_csr(
-    log: EventLog, schema: Schema, *, max_items: int | None = None, end: int | None = None
+    log: LogReader, schema: Schema, *, max_items: int | None = None, end: int | None = None
 ) -> Interactions:
     """The accepted positive interactions of a log up to position `end`; erased users are absent.
 
