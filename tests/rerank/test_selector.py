@@ -53,7 +53,7 @@ def world(rng: np.random.Generator) -> tuple[Query, Candidates]:
     return replace(query, size=int(rng.integers(0, 15)), rank_only=rank_only), candidates
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(selects(), generators())
 def test_the_slate_is_that_of_the_definition(select: Select, rng: np.random.Generator) -> None:
     query, candidates = world(rng)

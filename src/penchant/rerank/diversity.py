@@ -102,53 +102,61 @@ def _take_tags(  # noqa: PLR0917
 
 
 @kernel
-def shared(sets: CodeSets, a: int, i: int, j: int) -> int:
-    """How many codes of attribute `a` the rows `i` and `j` share."""
-    codes = sets.codes
-    left, right = sets.begin[a, i], sets.begin[a, j]
-    n = 0
-    while left < sets.end[a, i] and right < sets.end[a, j]:
-        if codes[left] == codes[right]:
-            n += 1
-            left += 1
-            right += 1
-        elif codes[left] < codes[right]:
-            left += 1
-        else:
-            right += 1
-    return n
+def overlaps(
+    begin: NDArray[np.int64], end: NDArray[np.int64], codes: NDArray[np.int32], j: int, limit: int
+) -> NDArray[np.int32]:
+    """How many codes each row below `limit` shares with row `j`, in one attribute (`begin`, `end` are its lines)."""
+    out = np.zeros(limit, np.int32)
+    if limit == 0:
+        return out
+    # Rows stand one behind the other, so that all codes are compared at once; running totals then give each row its
+    # own without a loop inside the loop.
+    flat = codes[begin[0] : end[limit - 1]]
+    hits = np.zeros(len(flat), np.int32)
+    for m in range(begin[j], end[j]):
+        code = codes[m]
+        for k in range(len(flat)):
+            hits[k] += flat[k] == code
+    totals = np.empty(len(flat) + 1, np.int32)
+    totals[0] = 0
+    for k in range(len(flat)):
+        totals[k + 1] = totals[k] + hits[k]
+    for i in range(limit):
+        out[i] = totals[end[i] - begin[0]] - totals[begin[i] - begin[0]]
+    return out
 
 
 @kernel
-def has(sets: CodeSets, a: int, i: int, code: int) -> bool:
-    """Whether row `i` has the code in attribute `a`."""
-    for k in range(sets.begin[a, i], sets.end[a, i]):  # noqa: SIM110
-        if sets.codes[k] == code:
-            return True
-    return False
+def similarities(  # noqa: PLR0917
+    begin: NDArray[np.int64], end: NDArray[np.int64], codes: NDArray[np.int32], attributes: int, j: int, limit: int
+) -> NDArray[np.float64]:
+    """Of each row below `limit` with row `j`: mean over the first `attributes` attributes of |shared| / |either|.
 
-
-@kernel
-def similarity(sets: CodeSets, attributes: int, i: int, j: int) -> float:
-    """Mean over the first `attributes` attributes of |shared| / |either| (Jaccard), 0 where both are empty."""
-    total = 0.0
+    That is the Jaccard similarity of the sets, 0 where both are empty.
+    """
+    out = np.zeros(limit)
     for a in range(attributes):
-        n = shared(sets, a, i, j)
-        if n > 0:
-            total += n / (sets.end[a, i] - sets.begin[a, i] + sets.end[a, j] - sets.begin[a, j] - n)
-    return total / attributes
+        both = overlaps(begin[a], end[a], codes, j, limit)
+        mine = end[a, j] - begin[a, j]
+        for i in range(limit):
+            out[i] += both[i] / max(mine + end[a, i] - begin[a, i] - both[i], 1)
+    for i in range(limit):
+        out[i] /= attributes
+    return out
 
 
 @kernel
-def most_similar(sets: CodeSets, split: int) -> NDArray[np.int64]:
+def most_similar(
+    begin: NDArray[np.int64], end: NDArray[np.int64], codes: NDArray[np.int32], split: int
+) -> NDArray[np.int64]:
     """For each of the rows from `split` on, the most similar one below `split` (ties: the first), -1 for none."""
-    n = sets.begin.shape[1] - split
+    n = begin.shape[1] - split
     out = np.full(n, -1, np.int64)
     for i in range(n):
+        found = similarities(begin, end, codes, len(begin), split + i, split)
         best = 0.0
         for j in range(split):
-            s = similarity(sets, len(sets.begin), split + i, j)
-            if s > best:
-                best = s
+            if found[j] > best:
+                best = found[j]
                 out[i] = j
     return out

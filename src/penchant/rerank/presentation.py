@@ -56,7 +56,7 @@ class Closest:
         if len(history) == 0 or not self._attributes:
             return np.full(len(rows), -1, np.int32)
         sets = gather(query.items, self._attributes, np.concatenate([history, rows]))
-        found = most_similar(sets, len(history))
+        found = most_similar(sets.begin, sets.end, sets.codes, len(history))
         return np.where(found >= 0, history[found], -1).astype(np.int32)
 
 
@@ -78,16 +78,18 @@ class Presenter:
     ) -> None:
         known = {**KINDS, **(kinds or {})}
         closest = Closest(schema)
-        self._personal: list[tuple[int, Contributor]] = []
+        asked: dict[int, tuple[int, Contributor]] = {}  # sources with one contributor ask it once
         self._other: list[tuple[int, str]] = []
         for bit, name in enumerate(sources):
             kind = known.get(name, "ranked")
             if kind == "because":
-                self._personal.append((1 << bit, (contributors or {}).get(name, closest)))
+                contributor = (contributors or {}).get(name, closest)
+                asked[id(contributor)] = (asked.get(id(contributor), (0, contributor))[0] | 1 << bit, contributor)
             elif kind != "ranked":
                 self._other.append((1 << bit, kind))
         self._other.sort(key=lambda entry: PRECEDENCE.index(entry[1]) if entry[1] in PRECEDENCE else len(PRECEDENCE))
-        self._personal_bits = sum(bit for bit, _ in self._personal)
+        self._personal = tuple(asked.values())
+        self._personal_bits = sum(bits for bits, _ in self._personal)
 
     def reasons(
         self,
@@ -107,8 +109,8 @@ class Presenter:
         found = np.full(len(rows), -1, np.int32)
         if query.seed_row >= 0 or len(query.history) == 0:
             return found
-        for bit, contributor in self._personal:
-            asked = np.flatnonzero((found < 0) & ((sources & np.uint32(bit)) != 0))
+        for bits, contributor in self._personal:
+            asked = np.flatnonzero((found < 0) & ((sources & np.uint32(bits)) != 0))
             if len(asked):
                 found[asked] = contributor(query, rows[asked])
         return found

@@ -3,59 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
-from penchant.rerank.diversity import CodeSets, has, shared
+from penchant.rerank.diversity import overlaps
 from penchant.settings import Cap
 
-FREE, SHOWN, BLOCKED = 0, 1, 2
-"""What became of a candidate: may still be shown, is shown, has a value whose cap is reached."""
+TAKEN, FULL, CLASH = 1, 2, 4
+"""Why a candidate may not stand in a slot: shown already, a value at its cap, a value of the item above."""
 
 
-class Caps(NamedTuple):
-    """Caps as columns: attribute (index into the code sets), most per value, neighbours may share a value."""
-
-    attribute: NDArray[np.int64]
-    most: NDArray[np.int64]
-    apart: NDArray[np.bool_]
-
-
-def compile_caps(caps: Sequence[Cap], attributes: Sequence[str]) -> Caps:
-    """The caps over the code sets of `attributes`; without `max` any number of one value may be shown."""
-    return Caps(
-        np.array([attributes.index(cap.by) for cap in caps], np.int64),
-        np.array([np.iinfo(np.int64).max if cap.max is None else cap.max for cap in caps], np.int64),
-        np.array([not cap.adjacent for cap in caps], np.bool_),
+def compile_caps(caps: Sequence[Cap], attributes: Sequence[str]) -> NDArray[np.int64]:
+    """int64[3, caps]: attribute (index into `attributes`), most per value, 1 where neighbours must differ."""
+    unbound = np.iinfo(np.int64).max
+    return np.array(
+        [
+            [attributes.index(cap.by) for cap in caps],
+            [unbound if cap.max is None else cap.max for cap in caps],
+            [not cap.adjacent for cap in caps],
+        ],
+        np.int64,
     )
 
 
 @kernel
-def clashes(sets: CodeSets, caps: Caps, i: int, j: int) -> bool:
-    """Whether `i` may not stand beside `j`: they share a value of an attribute that must not repeat."""
-    for c in range(len(caps.attribute)):  # noqa: SIM110
-        if caps.apart[c] and shared(sets, caps.attribute[c], i, j) > 0:
-            return True
-    return False
+def apply_caps(  # noqa: PLR0917
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    codes: NDArray[np.int32],
+    caps: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    barred: NDArray[np.uint8],
+) -> None:
+    """Mark what the item shown last rules out, in the slot beneath it or for good.
 
-
-@kernel
-def block(sets: CodeSets, caps: Caps, shown: NDArray[np.int64], status: NDArray[np.uint8]) -> None:
-    """Mark what the item shown last rules out: free candidates with a value that now stands as often as it may."""
+    `barred` is uint8[rows] of the bits `TAKEN`, `FULL` and `CLASH`; `CLASH` is set anew at each call.
+    """
     last = shown[len(shown) - 1]
-    for c in range(len(caps.attribute)):
-        a = caps.attribute[c]
-        if caps.most[c] > len(shown):
+    for i in range(len(barred)):
+        barred[i] &= np.uint8(~CLASH & 0xFF)
+    barred[last] |= np.uint8(TAKEN)
+    for c in range(caps.shape[1]):
+        a = caps[0, c]
+        if caps[2, c]:
+            both = overlaps(begin[a], end[a], codes, last, begin.shape[1])
+            for i in range(len(both)):
+                if both[i] > 0:
+                    barred[i] |= np.uint8(CLASH)
+        if caps[1, c] > len(shown):
             continue
-        for k in range(sets.begin[a, last], sets.end[a, last]):
+        for k in range(begin[a, last], end[a, last]):
             n = 0
             for s in range(len(shown)):
-                n += has(sets, a, shown[s], sets.codes[k])
-            if n < caps.most[c]:
+                for m in range(begin[a, shown[s]], end[a, shown[s]]):
+                    n += codes[m] == codes[k]
+            if n < caps[1, c]:
                 continue
-            for i in range(len(status)):
-                if status[i] == FREE and has(sets, a, i, sets.codes[k]):
-                    status[i] = BLOCKED
+            for i in range(begin.shape[1]):
+                for m in range(begin[a, i], end[a, i]):
+                    if codes[m] == codes[k]:
+                        barred[i] |= np.uint8(FULL)

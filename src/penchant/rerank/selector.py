@@ -12,10 +12,10 @@ from penchant.core.compile import kernel
 from penchant.core.errors import ContractError
 from penchant.core.query import Query
 from penchant.core.schema import Schema
-from penchant.rerank.diversity import CodeSets, gather, set_attributes, similarity
+from penchant.rerank.diversity import gather, set_attributes, similarities
 from penchant.rerank.exploration import propensity, uniform
 from penchant.rerank.presentation import Contributor, Presenter
-from penchant.rerank.quotas import FREE, SHOWN, Caps, block, clashes, compile_caps
+from penchant.rerank.quotas import CLASH, FULL, TAKEN, apply_caps, compile_caps
 from penchant.settings import Select
 
 
@@ -24,7 +24,7 @@ class SlateSelector:
 
     The best `pool` finite values, scaled to [0, 1], enter maximal marginal relevance (Carbonell and Goldstein, SIGIR
     1998): each slot takes the largest `(1 - diversity) * value - diversity * s`, `s` being the largest similarity to
-    an item above (`rerank.diversity.similarity`); ties go to the better value, then to the lower row. When caps leave
+    an item above (`rerank.diversity.similarities`); ties go to the better value, then to the lower row. When caps leave
     nobody in the pool, the rest follow in order of value, non-finite ones last. Caps look at what stands above, so a
     slate is shorter than asked only when no candidate is allowed beneath it.
 
@@ -64,17 +64,17 @@ class SlateSelector:
         if value is None:
             raise ContractError("selection goes by the column 'value', and no scorer provided it")
         order = best_first(value, candidates.rows)
-        ranked = value[order]
-        pool = min(self._pool, int(np.count_nonzero(np.isfinite(ranked))))
-        near = len(order) if self._beyond else pool
-        sets = gather(query.items, self._attributes, candidates.rows[order[:near]])
+        near = order if self._beyond else order[: self._pool]
+        sets = gather(query.items, self._attributes, candidates.rows[near])
         shown, propensities, explored = _choose(
-            _scaled(ranked[:pool]),
-            len(order),
+            value[order],
+            self._pool,
             min(query.size, len(order)),
             self._diversity,
             self._similar,
-            sets,
+            sets.begin,
+            sets.end,
+            sets.codes,
             self._caps,
             self._share,
             query.seed,
@@ -92,105 +92,110 @@ def best_first(values: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[
     >>> best_first(np.array([1, np.nan, 2, 1], np.float32), np.array([7, 1, 9, 3], np.int32)).tolist()
     [2, 3, 0, 1]
     """
-    # One integer a candidate sorts ten times faster than two keys: the bits of the float, made monotone, above the row.
-    bits = (values + np.float32(0)).view(np.int32)  # + 0 turns -0 into 0, which must tie with it
-    ascending = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
-    descending = np.where(np.isfinite(values), ~ascending, np.int32(0x7FFFFFFF)).astype(np.int64)
-    return np.argsort((descending << 32) | rows)
+    return np.argsort(_keys(values, rows))
 
 
-def _scaled(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Finite values, best first, on [0, 1]; all 1 when they are equal."""
-    wide = values.astype(np.float64)
-    if len(wide) == 0 or wide[0] == wide[-1]:
-        return np.ones(len(wide))
-    scaled: NDArray[np.float64] = (wide - wide[-1]) / (wide[0] - wide[-1])
-    return scaled
+@kernel
+def _keys(values: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.int64]:
+    """One integer a candidate, much faster to sort than two keys: the value's bits, made monotone, then the row."""
+    keys = np.empty(len(rows), np.int64)
+    bits = values.view(np.int32)
+    for i in range(len(rows)):
+        order = np.int64(0x7FFFFFFF)
+        if np.isfinite(values[i]):
+            order = np.int64(bits[i])
+            # Of negative floats the larger bits are the smaller number; -0 ties with 0.
+            order = -order if order >= 0 else order & 0x7FFFFFFF
+        keys[i] = order * 2**32 + rows[i]
+    return keys
 
 
 @kernel
 def _choose(  # noqa: PLR0917
-    value: NDArray[np.float64],
-    count: int,
+    ranked: NDArray[np.float32],
+    pool: int,
     size: int,
     diversity: float,
     similar: int,
-    sets: CodeSets,
-    caps: Caps,
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    codes: NDArray[np.int32],
+    caps: NDArray[np.int64],
     share: float,
     seed: int,
     keep_all: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """Which of `count` candidates, best first, fill `size` slots; the first `len(value)` are the pool."""
-    status = np.zeros(count, np.uint8)
+    """Which of the candidates, best first, fill `size` slots; the first `pool` at most, all finite, are the pool."""
+    count = len(ranked)
+    value = _scaled(ranked, pool)
     nearest = np.zeros(len(value))  # the largest similarity to an item shown so far
+    barred = np.zeros(count, np.uint8)
     shown = np.empty(size, np.int64)
     chances = np.ones(size, np.float32)
     explored = np.zeros(size, np.bool_)
     allowed = np.empty(count if share > 0.0 else 0, np.int64)
     filled = 0
     while filled < size:
-        last = shown[filled - 1] if filled > 0 else -1
-        bound = True
-        greedy = _greedy(value, nearest, diversity, status, sets, caps, last, bound)
+        bars = TAKEN | FULL | CLASH
+        greedy = _greedy(value, nearest, diversity, barred, bars)
         if greedy < 0 and keep_all:
-            bound = False
-            greedy = _greedy(value, nearest, diversity, status, sets, caps, last, bound)
+            bars = TAKEN
+            greedy = _greedy(value, nearest, diversity, barred, bars)
         if greedy < 0:
             break
         choice = greedy
         if share > 0.0:
             n = 0
             for i in range(count):
-                if _may(status, sets, caps, i, last, bound):
+                if not barred[i] & bars:
                     allowed[n] = i
                     n += 1
             if uniform(seed, 2 * filled + 1) < share:
                 choice = allowed[int(uniform(seed, 2 * filled + 2) * n)]
             chances[filled] = propensity(share, n, choice == greedy)
             explored[filled] = choice != greedy
-        status[choice] = SHOWN
         shown[filled] = choice
         filled += 1
-        block(sets, caps, shown[:filled], status)
-        if diversity > 0.0:
+        apply_caps(begin, end, codes, caps, shown[:filled], barred)
+        if diversity > 0.0 and choice < begin.shape[1]:  # else the pool is used up
+            found = similarities(begin, end, codes, similar, choice, len(value))
             for i in range(len(value)):
-                if status[i] != SHOWN:
-                    nearest[i] = max(nearest[i], similarity(sets, similar, i, choice))
+                nearest[i] = max(nearest[i], found[i])
     return shown[:filled], chances[:filled], explored[:filled]
 
 
 @kernel
-def _may(  # noqa: PLR0917
-    status: NDArray[np.uint8], sets: CodeSets, caps: Caps, i: int, last: int, bound: bool
-) -> bool:
-    """Whether candidate `i` may stand beneath `last`; `bound` by caps or not."""
-    if not bound:
-        return bool(status[i] != SHOWN)
-    return bool(status[i] == FREE) and (last < 0 or not clashes(sets, caps, i, last))
+def _scaled(ranked: NDArray[np.float32], pool: int) -> NDArray[np.float64]:
+    """The finite values among the first `pool`, on [0, 1]; all 1 when they are equal."""
+    n = 0
+    while n < min(pool, len(ranked)) and np.isfinite(ranked[n]):
+        n += 1
+    out = np.ones(n)
+    if n > 0 and ranked[0] != ranked[n - 1]:
+        worst = np.float64(ranked[n - 1])
+        for i in range(n):
+            out[i] = (ranked[i] - worst) / (ranked[0] - worst)
+    return out
 
 
 @kernel
-def _greedy(  # noqa: PLR0917
+def _greedy(
     value: NDArray[np.float64],
     nearest: NDArray[np.float64],
     diversity: float,
-    status: NDArray[np.uint8],
-    sets: CodeSets,
-    caps: Caps,
-    last: int,
-    bound: bool,
+    barred: NDArray[np.uint8],
+    bars: int,
 ) -> int:
     """The allowed candidate of the pool with the largest marginal relevance, else the first beyond it, else -1."""
     best = -np.inf
     greedy = -1
     for i in range(len(value)):
         gain = (1.0 - diversity) * value[i] - diversity * nearest[i]
-        if gain > best and _may(status, sets, caps, i, last, bound):
+        if gain > best and not barred[i] & bars:
             best = gain
             greedy = i
     if greedy < 0:
-        for i in range(len(value), len(status)):
-            if _may(status, sets, caps, i, last, bound):
+        for i in range(len(value), len(barred)):
+            if not barred[i] & bars:
                 return i
     return greedy
