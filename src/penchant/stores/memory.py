@@ -116,6 +116,10 @@ class MemorySnapshot:
             entries = [(key, self._entry(key)) for key in keys]
         return ((key, entry[1]) for key, entry in entries if entry is not None and entry[1] is not None)
 
+    def count(self, prefix: bytes) -> int:
+        """How many keys start with `prefix`."""
+        return sum(1 for _ in self.scan(prefix))
+
     def close(self) -> None:
         """End the view."""
         with self._store._lock:

@@ -35,6 +35,7 @@ _CHANGED = (
     "SELECT key FROM state WHERE position > ? AND substr(key, 1, 1) IN (x'63', x'69', x'6e') AND key >= ? AND key < ?"
 )
 _CHANGED_UNTRACKED = "SELECT key FROM state WHERE position > ? AND key >= ? AND key < ? ORDER BY key"
+_COUNT = "SELECT count(*) FROM state WHERE key >= ? AND key < ? AND value IS NOT NULL"
 _SCAN = "SELECT key, value FROM state WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key"
 _PUT = (
     "INSERT INTO state VALUES (?, ?, ?)"
@@ -204,6 +205,11 @@ class SqliteSnapshot:
     def scan(self, prefix: bytes) -> Iterator[tuple[Key, bytes]]:
         """All entries whose key starts with `prefix`, in key order."""
         return iter(self._db.execute(_SCAN, (prefix, _beyond(prefix))))
+
+    def count(self, prefix: bytes) -> int:
+        """How many keys start with `prefix`."""
+        ((count,),) = self._db.execute(_COUNT, (prefix, _beyond(prefix)))
+        return int(count)
 
     def close(self) -> None:
         """End the view."""
