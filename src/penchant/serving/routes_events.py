@@ -75,7 +75,7 @@ class EventRoutes:
     async def _send(self, read: Callable[[], list[object]]) -> Reply:
         accepted = await self._services.writing.run(self._take, read)
         self._services.metrics.batch(accepted)
-        refused = accepted.rejected and not accepted.accepted and not accepted.duplicates
+        refused = accepted.rejected and not accepted.accepted
         return Reply(wire.encode(accepted), 422 if refused else 202)
 
     def _take(self, read: Callable[[], list[object]]) -> wire.Accepted:
