@@ -27,7 +27,8 @@ class FeatureFold:
     """Keeps the blobs `u<user>` and `i<item>` (core `Fold`).
 
     Equal logs give equal blobs, byte for byte, however they are cut into batches. Records that are not `ACCEPTED` are
-    passed over; `UserErased` drops the user's blob, and what the user did to items stays counted there.
+    passed over; `UserErased` drops the user's blob, and what the user did to items stays counted there
+    (an empty user id stands for someone erased, of whom no state is kept).
     """
 
     def __init__(self, plan: Plan, schema: Schema) -> None:
@@ -62,7 +63,8 @@ class FeatureFold:
             blobs = [None if name in erased else blob for name, blob in zip(names, blobs, strict=True)]
         grouped = _group(columns, 0, 1, item_hashes)
         for name, blob in zip(names, self._user.merge(blobs, *grouped, *keys), strict=True):
-            state.put(user_key(name), blob)
+            if name:
+                state.put(user_key(name), blob)
 
         if self._user_keys.attributes:
             keys = self._user_keys.table(state.get_many([profile_key(name) for name in names]))
