@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.core.candidates import Candidates, Outcome, Retrieved
+from penchant.core.candidates import Candidates, Columns, Outcome, Retrieved
 from penchant.core.errors import ContractError, PenchantError
 from penchant.core.query import Query
 from penchant.core.stages import Assembler, Filter, RowScorer, Scorer, Selector, Source
 from penchant.pipeline.merge import Merger
 from penchant.pipeline.trace import Timer, Trace
-from penchant.ranking.blend import BlendScorer, OrderScorer
+from penchant.ranking.blend import BlendScorer
 
 
 class PolicyFailure(PenchantError):
@@ -33,19 +33,20 @@ class SurfacePipeline:
     its scorer the sources' own orders rank (`BlendScorer`); both are named in `Outcome.degraded`, as `source:NAME`,
     `features`, `score`. A filter raises `PolicyFailure`: policy never fails open. `ContractError` is a programmer's
     mistake and always passes through, and so does whatever the selector raises.
+
+    `sources` come with how many items each may propose; at most `limit` candidates are scored. `timer` gives seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         name: str,
-        *,
         sources: Sequence[tuple[Source, int]],
         filters: Sequence[Filter],
+        assembler: Assembler | None,
+        scorer: Scorer,
         selector: Selector,
-        assembler: Assembler | None = None,
-        scorer: Scorer | None = None,
         limit: int = 500,
-        rank: str = "model",
+        *,
         timer: Timer = time.perf_counter,
     ) -> None:
         self.name = name
@@ -53,10 +54,10 @@ class SurfacePipeline:
         self._sources = tuple(sources)
         self._opinions = [source if isinstance(source, RowScorer) else None for source, _ in sources]
         self._filters = tuple(filters)
+        self._assembler = assembler
+        self._scorer = scorer
+        self._blend = BlendScorer(self.source_names)
         self._selector = selector
-        self._blend: Scorer = OrderScorer() if rank == "source" else BlendScorer(self.source_names)
-        self._assembler = assembler if rank == "model" else None
-        self._scorer = scorer if rank == "model" else None
         self._limit = limit
         self._timer = timer
         self._merger = Merger([(source.name, n) for source, n in sources])
@@ -153,20 +154,20 @@ class SurfacePipeline:
         return replace(candidates, features=features)
 
     def _score(self, query: Query, candidates: Candidates, told: Trace) -> Candidates:
-        """The candidates with a `value`: the scorer's, or the sources' where there is no scorer or it failed."""
-        scorer = self._scorer
-        if scorer is not None and (self._assembler is None or candidates.features is not None):
+        """The candidates with a `value`: the scorer's, or the sources' where it failed or has no features."""
+        if self._assembler is None or candidates.features is not None:
             try:
-                columns = scorer.score(query, candidates)
+                columns = self._scorer.score(query, candidates)
             except ContractError:
                 raise
             except Exception as error:
-                told.failed("score", type(scorer).__name__, len(candidates), error)
+                told.failed("score", type(self._scorer).__name__, len(candidates), error)
             else:
-                candidates = candidates.with_columns(columns, provides=scorer.provides)
-                told.done("score", type(scorer).__name__, len(candidates), len(candidates))
-                return candidates
-        columns = self._blend.score(query, candidates)
-        candidates = candidates.with_columns(columns, provides=self._blend.provides)
-        told.done("score", type(self._blend).__name__, len(candidates), len(candidates))
+                return self._scored(self._scorer, candidates, columns, told)
+        return self._scored(self._blend, candidates, self._blend.score(query, candidates), told)
+
+    @staticmethod
+    def _scored(scorer: Scorer, candidates: Candidates, columns: Columns, told: Trace) -> Candidates:
+        candidates = candidates.with_columns(columns, provides=scorer.provides)
+        told.done("score", type(scorer).__name__, len(candidates), len(candidates))
         return candidates

@@ -106,6 +106,8 @@ class Forest:
                 f"the forest takes float32[{len(self.names)}, n], got {matrix.dtype}{list(matrix.shape)}"
             )
         out = np.empty(matrix.shape[1], np.float64)
+        if len(out) == 0:
+            return out
         _score(
             matrix,
             self.features,
