@@ -33,7 +33,7 @@ class Covisit:
 
     name: str
     seeds: int = 20
-    decay: float = 0.9
+    decay: float = 0.8
     damping: float = 0.5
 
     def prepare(self, items: Items) -> CovisitTable:

@@ -43,12 +43,14 @@ class CovisitFold:
     An accepted interaction of positive weight with an item that is not among the user's `partners + 1` newest is a
     visit: the pair of it and each of the `partners` newest other items, by `(ts, position)`, counts one more in both
     items' tables. A repeated action on one of them only renews its place, so that view, click and watch count once.
-    A full table makes room as Space-Saving does (Metwally et al. 2005): the entry with the smallest `(count, key)`
-    gives way and its successor inherits the count. What that leaves depends on the order of the log, and on nothing
-    else: records are taken one by one, however they are cut into batches.
+    A full table makes room: of the entries with the smallest count the one whose key is nearest to the new one's by
+    exclusive or gives way, and the new one starts at 1. Keys are hashes, so that is a fair draw without a die. What is
+    left depends on the order of the log, and on nothing else: records are taken one by one, however they are cut into
+    batches.
 
     State: `n<item>` is int64[2, size], partners' `hash_id` ascending and then their counts; `r<user>` is msgpack
-    `[times, items]`. An erased user (`user_id` "") is skipped; what such a user counted before stays, as counts of items do.
+    `[times, items]`. An erased user (`user_id` "") is skipped; what such a user counted before stays, as counts of
+    items do.
     """
 
     def __init__(self, schema: Schema, partners: int) -> None:
@@ -228,20 +230,18 @@ def _add(keys: NDArray[np.int64], counts: NDArray[np.int64], sizes: NDArray[np.i
     if low < size and keys[low] == key:
         counts[low] += 1
         return
-    count = 1
     if size < len(keys):
         gap = size
         sizes[table] = size + 1
     else:
         gap = 0
         for at in range(1, size):
-            if counts[at] < counts[gap]:  # keys ascend, so of equal counts the smallest key gives way
+            if counts[at] < counts[gap] or (counts[at] == counts[gap] and keys[at] ^ key < keys[gap] ^ key):
                 gap = at
-        count = counts[gap] + 1
     while gap > low:
         keys[gap], counts[gap] = keys[gap - 1], counts[gap - 1]
         gap -= 1
     while gap + 1 < low:
         keys[gap], counts[gap] = keys[gap + 1], counts[gap + 1]
         gap += 1
-    keys[gap], counts[gap] = key, count
+    keys[gap], counts[gap] = key, 1

@@ -53,8 +53,8 @@ def _add(counts: dict[int, int], key: int, table: int) -> None:
     elif len(counts) < table:
         counts[key] = 1
     else:
-        least = min(counts, key=lambda other: (counts[other], other))
-        counts[key] = counts.pop(least) + 1
+        del counts[min(counts, key=lambda other: (counts[other], other ^ key))]
+        counts[key] = 1
 
 
 def ease_weights(interactions: NDArray[np.float64], reg: float) -> NDArray[np.float64]:
