@@ -214,6 +214,20 @@ class Training(_Table, frozen=True):
     """Share of the newest requests that the gate is measured on."""
 
 
+class Arm(_Table, frozen=True):
+    """One arm of an experiment: its share of users, and the surface whose pipeline answers them."""
+
+    share: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    surface: str
+
+
+class Experiment(_Table, frozen=True):
+    """`[experiments.NAME]`: users of `surface` are split by hash; what an arm leaves over sees the surface itself."""
+
+    surface: str
+    arms: dict[Name, Arm]
+
+
 class Settings(_Table, frozen=True):
     """The whole of `penchant.toml`."""
 
@@ -230,6 +244,7 @@ class Settings(_Table, frozen=True):
     sources: Sources = Sources()
     filters: Filters = Filters()
     surfaces: dict[Name, Surface] = {}
+    experiments: dict[Name, Experiment] = {}
     training: Training = Training()
 
 

@@ -108,3 +108,7 @@ class Outcome:
     degraded: Sequence[str] = ()
     source_names: Sequence[str] = ()
     """By bit of `Candidates.sources`."""
+
+    def with_degraded(self, names: Sequence[str]) -> Outcome:
+        """A copy that names more of what went wrong."""
+        return replace(self, degraded=[*self.degraded, *names])

@@ -43,17 +43,21 @@ class Appended:
     late: int = 0
 
 
-class EventLog(Protocol):
-    """One partition of the log. Safe to call from several threads."""
-
-    def append(self, events: Sequence[Event]) -> Appended:
-        """Make the events durable, in order, each id once; raises `LogFull` having taken nothing."""
+class LogReader(Protocol):
+    """Records in order: what reading a log needs."""
 
     def read(self, after: int, limit: int) -> Sequence[Record]:
         """Up to `limit` records with position > `after`, in order."""
 
     def end(self) -> int:
         """The last position, `START` when empty."""
+
+
+class EventLog(LogReader, Protocol):
+    """One partition of the log. Safe to call from several threads."""
+
+    def append(self, events: Sequence[Event]) -> Appended:
+        """Make the events durable, in order, each id once; raises `LogFull` having taken nothing."""
 
     def wait(self, after: int, timeout: float) -> bool:
         """Block until there is a record past `after` (True) or `timeout` seconds went by (False)."""

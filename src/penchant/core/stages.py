@@ -16,7 +16,8 @@ from penchant.core.query import Query
 class Source(Protocol):
     """Proposes items. It reads `query.items.tables[self.name]`, never another picture's table."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def prepare(self, items: Items) -> object:
         """What `retrieve` needs of the picture, made off the request path: a pure function of `items`."""
@@ -29,7 +30,8 @@ class Source(Protocol):
 class RowScorer(Protocol):
     """A source that can also score rows it did not propose; a column of the feature matrix."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def score_rows(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.float32]:
         """The source's score of each row, NaN where it has none; equal to what `retrieve` gives for the same row."""
@@ -38,7 +40,8 @@ class RowScorer(Protocol):
 class Filter(Protocol):
     """Says which candidates may be shown. It must not fail open: what it cannot judge it drops."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def keep(self, query: Query, candidates: Candidates) -> Mask: ...
 

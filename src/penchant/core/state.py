@@ -48,6 +48,9 @@ class Snapshot(Protocol):
     def scan(self, prefix: bytes) -> Iterator[tuple[Key, bytes]]:
         """All entries whose key starts with `prefix`, in key order."""
 
+    def count(self, prefix: bytes) -> int:
+        """How many keys start with `prefix`."""
+
     def close(self) -> None: ...
 
 
