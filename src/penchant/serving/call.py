@@ -139,17 +139,24 @@ class Call:
 
 
 class Lane:
-    """Threads for calls that wait. Beyond `most` calls at once it refuses, rather than let a queue grow without end."""
+    """Threads for calls that wait. Beyond `most` calls at once it refuses, rather than let a queue grow without end.
+
+    The threads start with the first call, also with the first after `close`.
+    """
 
     def __init__(self, name: str, *, threads: int, most: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._name = name
+        self._count = threads
         self._most = most
         self._busy = 0
+        self._threads: ThreadPoolExecutor | None = None
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the call, made in a thread; raises `Problem` 503 when the lane is full."""
         if self._busy >= self._most:
             raise Problem(503, "busy", "too many calls at once; send it again", headers={"Retry-After": "1"})
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
         self._busy += 1
         try:
             loop = asyncio.get_running_loop()
@@ -159,7 +166,9 @@ class Lane:
 
     def close(self) -> None:
         """Let the calls end that have begun."""
-        self._threads.shutdown(wait=True)
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=True)
 
 
 def request_id_of(sent: bytes | None) -> str:

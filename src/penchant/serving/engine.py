@@ -1,0 +1,156 @@
+"""The engine: one request in, one slate out, answered from one consistent world."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from penchant.core.candidates import Outcome
+from penchant.core.clock import Clock, Millis
+from penchant.core.errors import InvalidRequest
+from penchant.core.log import EventLog
+from penchant.core.query import Query, UserState
+from penchant.core.state import StateStore, profile_key, user_key
+from penchant.features.reader import Reader
+from penchant.pipeline.executor import PolicyFailure
+from penchant.serving import wire
+from penchant.serving.answers import Answers
+from penchant.serving.fallback import Fallback
+from penchant.serving.impressions import ImpressionWriter, impression_of
+from penchant.serving.live import Live, LiveWorld
+from penchant.serving.queries import CompiledSurface, Preparation
+from penchant.telemetry import logger
+
+
+class Assigner(Protocol):
+    """Which arm of which experiment a user of a surface is in, and the surface that answers then."""
+
+    def assign(self, surface: str, user_id: str) -> tuple[Mapping[str, str], str]: ...
+
+
+class Engine:
+    """Answers recommendations. Safe to call from several threads; its one thread writes impressions."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        store: StateStore,
+        reader: Reader,
+        live: LiveWorld,
+        preparation: Preparation,
+        fallback: Fallback,
+        answers: Answers,
+        assigner: Assigner,
+        clock: Clock,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.log = log
+        self.store = store
+        self.live = live
+        self.impressions = ImpressionWriter(log)
+        self._reader = reader
+        self._preparation = preparation
+        self._fallback = fallback
+        self._answers = answers
+        self._assigner = assigner
+        self._clock = clock
+        self._timer = timer
+        self._users: OrderedDict[str, UserState] = OrderedDict()
+
+    def recommend(self, request: wire.Request, request_id: str) -> wire.Answer:
+        """The slate for a request; raises `InvalidRequest` and `NotFound`, and otherwise always answers."""
+        problems: list[str] = []
+        live = self._world(request, problems)
+        experiment, name = self._assigner.assign(request.surface, request.user_id or request.session_id or "")
+        surface = live.compiled.surfaces.get(name)
+        if surface is None:
+            known = ", ".join(sorted(live.compiled.surfaces))
+            raise InvalidRequest("surface", "unknown_surface", f"no surface {request.surface!r}; there are: {known}")
+        now = max(self._clock.now(), live.items.time)
+        user = self._user(request.user_id or request.session_id or "", now, problems)
+        query = self._preparation.query(
+            request,
+            request_id=request_id,
+            now=now,
+            surface=surface,
+            user=user,
+            items=live.items,
+            problems=problems,
+        )
+        outcome = self._run(surface, query, problems, trace=request.explain)
+        if request.record:
+            self.impressions.put(
+                impression_of(
+                    query,
+                    outcome,
+                    request,
+                    artifact=live.compiled.artifact,
+                    columns=live.compiled.columns,
+                    experiment=dict(experiment),
+                )
+            )
+        return self._answers.answer(query, outcome, request, live.compiled, experiment)
+
+    def wait(self, position: int, wait_ms: int) -> bool:
+        """Whether the state reaches `position` within `wait_ms`."""
+        deadline = self._timer() + wait_ms / 1_000
+        while self.store.position() < position:
+            if self._timer() >= deadline:
+                return False
+            time.sleep(0.001)
+        return True
+
+    def close(self) -> None:
+        """Write the impressions that are queued."""
+        self.impressions.close()
+
+    def _world(self, request: wire.Request, problems: list[str]) -> Live:
+        live = self.live.current
+        if request.after is None:
+            return live
+        after = wire.position_of(request.after, "after")
+        if live.items.position >= after:
+            return live
+        if not self.wait(after, request.wait_ms):
+            problems.append("stale")
+            return live
+        return self.live.refresh(at_least=after)
+
+    def _user(self, user_id: str, now: Millis, problems: list[str]) -> UserState:
+        if not user_id:
+            return self._reader.user(self.store.position(), None, None, now)
+        try:
+            snapshot = self.store.snapshot()
+            try:
+                blob, profile = snapshot.get_many([user_key(user_id), profile_key(user_id)])
+                position = snapshot.position
+            finally:
+                snapshot.close()
+        except OSError as error:
+            logger.error("state store: %s", error)
+            problems.append("state")
+            cached = self._users.get(user_id)
+            return cached or self._reader.user(0, None, None, now)
+        user = self._reader.user(position, blob, profile, now)
+        self._users[user_id] = user
+        if len(self._users) > 10_000:
+            self._users.popitem(last=False)
+        return user
+
+    def _run(self, surface: CompiledSurface, query: Query, problems: list[str], *, trace: bool) -> Outcome:
+        try:
+            outcome = surface.pipeline.run(query, trace=trace)
+        except PolicyFailure as failure:
+            logger.error("request %s: %s", query.request_id, failure)
+            outcome = self._fallback.answer(query, [f"filter:{failure.stage}"])
+        else:
+            if len(outcome.slate) == 0 and query.rank_only is None:
+                outcome = self._fallback.answer(query, outcome.degraded)
+            else:
+                self._fallback.remember(query, outcome.slate.rows)
+        if problems:
+            outcome = outcome.with_degraded(problems)
+        return outcome

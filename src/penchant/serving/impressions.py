@@ -1,0 +1,105 @@
+"""Impressions on their way to the log: handed over by requests, written by a thread of their own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+import msgspec
+import numpy as np
+
+from penchant.core.candidates import Outcome
+from penchant.core.errors import LogFull
+from penchant.core.events import Event, Impression, Served, ShownItem
+from penchant.core.log import EventLog
+from penchant.core.query import Query
+from penchant.serving import wire
+from penchant.telemetry import logger
+
+_encode = msgspec.json.Encoder()
+_CLOSE = None
+
+
+def impression_of(
+    query: Query, outcome: Outcome, request: wire.Request, *, artifact: str, columns: str, experiment: dict[str, str]
+) -> Impression:
+    """The impression of an answered query, with all that deriving the slate again needs."""
+    slate, ids = outcome.slate, query.items.ids
+    matrix = outcome.candidates.features
+    features = b"" if matrix is None else np.ascontiguousarray(matrix[:, slate.index].T).tobytes()
+    return Impression(
+        id=f"impression:{query.request_id}",
+        ts=query.now,
+        user_id=query.user_id,
+        surface=request.surface,
+        request_id=query.request_id,
+        items=[
+            ShownItem(ids[row], rank, propensity)
+            for rank, (row, propensity) in enumerate(
+                zip(slate.rows.tolist(), slate.propensities.tolist(), strict=True), start=1
+            )
+        ],
+        served=Served(
+            now=query.now,
+            request=_encode.encode(request),
+            position=query.user.position,
+            items_position=query.items.position,
+            items_time=query.items.time,
+            artifact=artifact,
+            surface=query.surface,
+            columns=columns,
+            features=features,
+            scores=slate.scores.tobytes(),
+            degraded=list(outcome.degraded),
+            experiment=experiment,
+        ),
+    )
+
+
+class ImpressionWriter:
+    """A bounded queue before the log, so that a request never waits for the disk.
+
+    What is queued is written before `close` returns. While the log is full, impressions are dropped and counted:
+    slates go on.
+    """
+
+    def __init__(self, log: EventLog, *, capacity: int = 20_000) -> None:
+        self._log = log
+        self._queue: queue.Queue[Event | None] = queue.Queue(capacity)
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="impressions", daemon=True)
+        self._thread.start()
+
+    def put(self, impression: Impression) -> None:
+        """Hand over an impression; returns at once."""
+        try:
+            self._queue.put_nowait(impression)
+        except queue.Full:
+            self.dropped += 1
+
+    def flush(self) -> None:
+        """Wait until all that was handed over so far is in the log."""
+        self._queue.join()
+
+    def close(self) -> None:
+        """Write what is queued and stop."""
+        self._queue.put(_CLOSE)
+        self._thread.join()
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            batch = [self._queue.get()]
+            while len(batch) < 500 and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            closing = _CLOSE in batch
+            events = [event for event in batch if event is not None]
+            try:
+                if events:
+                    self._log.append(events)
+            except LogFull as error:
+                self.dropped += len(events)
+                logger.error("%d impressions dropped: %s", len(events), error)
+            finally:
+                for _ in batch:
+                    self._queue.task_done()

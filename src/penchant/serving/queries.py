@@ -1,0 +1,189 @@
+"""From a request to a query: everything that has a name is resolved here, once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.catalog.predicates import Predicate, compile_where
+from penchant.core.clock import Millis
+from penchant.core.errors import InvalidEvent, InvalidRequest, NotFound
+from penchant.core.events import AttributeValue
+from penchant.core.hashing import hash_id
+from penchant.core.items import Items
+from penchant.core.query import Query, UserState
+from penchant.core.schema import Schema
+from penchant.core.values import read_attributes
+from penchant.pipeline.executor import SurfacePipeline
+from penchant.serving import wire
+from penchant.settings import Surface
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledSurface:
+    """A surface ready to answer: its pipeline and the predicates that always hold on it."""
+
+    name: str
+    settings: Surface
+    pipeline: SurfacePipeline
+    allow: Predicate | None = None
+    deny: Predicate | None = None
+
+    @property
+    def table(self) -> str:
+        """Where the rows that its standing rules let through are kept in `Items.tables`."""
+        return f"rules:{self.name}"
+
+    def prepare(self, items: Items) -> NDArray[np.bool_]:
+        """bool[items.count]: listed and let through by the standing rules."""
+        mask = items.listed
+        if self.allow is not None:
+            mask = mask & self.allow(items)
+        if self.deny is not None:
+            mask = mask & ~self.deny(items)
+        return mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preparation:
+    """Turns requests into queries for one deployment."""
+
+    schema: Schema
+    segment: str | None = None
+    positive: NDArray[np.bool_] = field(init=False)
+    """bool, by action code: actions of positive weight."""
+
+    def __post_init__(self) -> None:
+        weights = [action.weight > 0 for action in self.schema.actions.values()]
+        object.__setattr__(self, "positive", np.array(weights, np.bool_))
+
+    def query(
+        self,
+        request: wire.Request,
+        *,
+        request_id: str,
+        now: Millis,
+        surface: CompiledSurface,
+        user: UserState,
+        items: Items,
+        problems: list[str],
+    ) -> Query:
+        """The query for a request; what cannot be found but does not stop an answer is added to `problems`.
+
+        Raises `InvalidRequest` and `NotFound`.
+        """
+        context = self._context(request)
+        history = distinct_rows(user.history.items[self.positive[user.history.actions]], items)
+        seed = self._seed(request, surface, history, items, problems)
+        rank_only = None
+        if request.items is not None:
+            rank_only = known_rows(request.items, items)
+            if len(rank_only) < len(set(request.items)):
+                problems.append("unknown_items")
+        return Query(
+            request_id=request_id,
+            now=now,
+            user_id=request.user_id or request.session_id or "",
+            surface=surface.name,
+            size=request.n if rank_only is None else len(rank_only),
+            user=user,
+            items=items,
+            eligible=self._eligible(request, surface, items),
+            context=context,
+            history=history,
+            seen=distinct_rows(user.seen, items),
+            hidden=distinct_rows(user.hidden, items),
+            segment=self._segment(user),
+            seed_row=seed,
+            rank_only=rank_only,
+        )
+
+    def _context(self, request: wire.Request) -> Mapping[str, AttributeValue]:
+        if not request.context:
+            return {}
+        try:
+            return read_attributes(request.context, self.schema.context, "context")
+        except InvalidEvent as error:
+            raise InvalidRequest(error.field, error.reason, error.message) from None
+
+    def _eligible(self, request: wire.Request, surface: CompiledSurface, items: Items) -> NDArray[np.bool_]:
+        standing = items.tables[surface.table]
+        if not isinstance(standing, np.ndarray):
+            raise TypeError(surface.table)
+        mask: NDArray[np.bool_] = standing
+        if request.where:
+            mask = mask & compile_where(request.where, self.schema)(items)
+        if request.exclude:
+            excluded = known_rows(request.exclude, items)
+            if len(excluded):
+                mask = mask.copy() if mask is standing else mask
+                mask[excluded] = False
+        return mask
+
+    def _segment(self, user: UserState) -> int:
+        value = user.attributes.get(self.segment) if self.segment else None
+        return hash_id(value) if isinstance(value, str) else -1
+
+    @staticmethod
+    def _seed(
+        request: wire.Request, surface: CompiledSurface, history: NDArray[np.int32], items: Items, problems: list[str]
+    ) -> int:
+        if surface.settings.about != "item":
+            return -1
+        if request.item_id is not None:
+            row = items.row(request.item_id)
+            if row < 0:
+                raise NotFound(f"no item {request.item_id!r}; send it as an item event first")
+            return row
+        if len(history):
+            return int(history[0])
+        problems.append("no_seed")
+        return -1
+
+
+def distinct_rows(hashes: NDArray[np.int64], items: Items) -> NDArray[np.int32]:
+    """The rows of item hashes, in their order, each once; those the picture does not have are left out."""
+    get, count = items.rows.get, items.count
+    rows = dict.fromkeys(get(item, -1) for item in hashes.tolist())
+    return np.array([row for row in rows if 0 <= row < count], np.int32)
+
+
+def known_rows(ids: Sequence[str], items: Items) -> NDArray[np.int32]:
+    """The rows of item ids, in their order, each once; unknown ids are left out."""
+    rows = dict.fromkeys(items.row(item) for item in ids)
+    rows.pop(-1, None)
+    return np.fromiter(rows, np.int32, len(rows))
+
+
+def attributes_of(items: Items, rows: Sequence[int], names: Sequence[str]) -> list[dict[str, object]]:
+    """The named attributes of rows, for answers; a missing value is left out."""
+    found: list[dict[str, object]] = [{} for _ in rows]
+    for name in names:
+        for place, row in zip(found, rows, strict=True):
+            value = attribute(items, row, name)
+            if value is not None:
+                place[name] = value
+    return found
+
+
+def attribute(items: Items, row: int, name: str) -> object:
+    """One attribute of one row, None where it is missing."""
+    if (category := items.categories.get(name)) is not None:
+        code = category.codes[row]
+        return category.vocabulary.values[code] if code >= 0 else None
+    if (tags := items.tags.get(name)) is not None:
+        codes = tags.codes[tags.offsets[row] : tags.offsets[row + 1]]
+        return [tags.vocabulary.values[code] for code in codes] or None
+    if (numbers := items.numbers.get(name)) is not None:
+        number = float(numbers[row])
+        return None if math.isnan(number) else (int(number) if number.is_integer() else number)
+    if (times := items.timestamps.get(name)) is not None:
+        return wire.rfc3339(int(times[row])) if times[row] >= 0 else None
+    if (flags := items.flags.get(name)) is not None:
+        return bool(flags[row]) if flags[row] >= 0 else None
+    texts: Mapping[str, Sequence[str | None]] = items.texts
+    return texts[name][row] if name in texts else None
