@@ -1,0 +1,190 @@
+"""A deployment in one folder and one process: log, fold and request path together."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import penchant
+from penchant.assembly.parts import Parts, open_parts
+from penchant.assembly.surfaces import SurfaceCompiler
+from penchant.catalog.columns import ItemColumns
+from penchant.core.clock import Clock
+from penchant.core.errors import ArtifactError, SettingsError
+from penchant.core.events import (
+    Impression,
+    Interaction,
+    ItemRemoved,
+    ItemUpdate,
+    UserErased,
+    UserUpdate,
+    to_builtins,
+)
+from penchant.experiments.assignment import Assignment
+from penchant.rerank.presentation import Wording
+from penchant.serving import wire
+from penchant.serving.answers import Answers
+from penchant.serving.engine import Engine
+from penchant.serving.fallback import Fallback
+from penchant.serving.ingest import Ingest
+from penchant.serving.live import Compiled, LiveWorld, Refresher
+from penchant.serving.queries import Preparation
+from penchant.serving.views import Views
+from penchant.settings import InvalidSettings, Settings, duration, load
+from penchant.stream.runner import StreamRunner
+from penchant.telemetry import logger
+
+_TYPED = (Interaction, Impression, ItemUpdate, ItemRemoved, UserUpdate, UserErased)
+
+
+class Embedded:
+    """Everything of one folder. Use it as a context manager; what was accepted is on disk before `close` returns.
+
+    With `background` threads fold the log and renew the pictures by themselves; without, `settle` does both, so
+    that replays and tests are deterministic. `fold=False` leaves folding to another process.
+    """
+
+    def __init__(self, parts: Parts, *, background: bool = True, fold: bool = True) -> None:
+        definition = parts.definition
+        settings = definition.settings
+        self.parts = parts
+        self.compiler = SurfaceCompiler(definition, parts.artifacts)
+        self._artifact = parts.artifacts.live() or ""
+        self._refused = ""
+        self.runner = StreamRunner(parts.log, parts.store, definition.folds())
+        if fold and not background:
+            self._fold()
+        self.live = LiveWorld(
+            parts.store, ItemColumns(definition.schema, definition.reader), parts.clock, self._compiled_or_bare()
+        )
+        self.engine = Engine(
+            log=parts.log,
+            store=parts.store,
+            reader=definition.reader,
+            live=self.live,
+            preparation=Preparation(definition.schema, settings.sources.segment),
+            fallback=Fallback(*self.compiler.fallback()),
+            answers=Answers(definition.schema, Wording(definition.schema).text),
+            assigner=Assignment(settings.experiments),
+            clock=parts.clock,
+        )
+        self.views = Views(
+            log=parts.log,
+            store=parts.store,
+            reader=definition.reader,
+            schema=definition.schema,
+            live=self.live,
+            clock=parts.clock,
+            build=penchant.__version__,
+        )
+        self.ingest = Ingest(parts.log, definition.schema)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._refresher: Refresher | None = None
+        if background:
+            interval = duration(settings.server.refresh, "server.refresh") / 1_000
+            self._refresher = Refresher(self._renew, interval, lambda error: logger.error("refresh: %s", error))
+            if fold:
+                thread = threading.Thread(target=self.runner.run, args=(self._stop,), name="stream", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+
+    def __enter__(self) -> Embedded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, events: Sequence[object]) -> wire.Accepted:
+        """Append events, typed or as JSON objects: the good ones are durable when this returns, the bad ones named."""
+        return self.ingest.send([to_builtins(event) if isinstance(event, _TYPED) else event for event in events])
+
+    def recommend(self, request: wire.Request, request_id: str | None = None) -> wire.Answer:
+        """The slate for a request."""
+        return self.engine.recommend(request, request_id or uuid.uuid4().hex)
+
+    def item(self, item_id: str) -> wire.ItemAnswer:
+        """An item's live state."""
+        return self.views.item(item_id)
+
+    def user(self, user_id: str) -> wire.UserAnswer:
+        """A user's live state."""
+        return self.views.user(user_id)
+
+    def status(self) -> wire.Status:
+        """Where the engine stands."""
+        return self.views.status()
+
+    def ready(self) -> list[str]:
+        """What is missing before requests can be answered."""
+        return self.views.ready()
+
+    def wait(self, position: str, wait_ms: int) -> bool:
+        """Whether the state reaches a position within `wait_ms`."""
+        return self.engine.wait(wire.position_of(position, "position"), wait_ms)
+
+    def settle(self) -> None:
+        """Write queued impressions, fold all that is in the log and renew the picture."""
+        self.engine.impressions.flush()
+        self._fold()
+        self.live.refresh()
+
+    def close(self) -> None:
+        """Stop the threads, write what is queued, close the files."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if self._refresher is not None:
+            self._refresher.close()
+        self.engine.close()
+        self.parts.close()
+
+    def renew_artifact(self) -> bool:
+        """Serve the published artifact if it is another one; a damaged one is refused and the present one kept."""
+        published = self.parts.artifacts.live() or ""
+        if published in (self.live.current.compiled.artifact, self._refused):
+            return False
+        try:
+            compiled = self.compiler.compile(published)
+        except ArtifactError as error:
+            self._refused = published
+            logger.error("artifact %s refused, the present one keeps serving: %s", published, error)
+            return False
+        self.live.swap(compiled)
+        return True
+
+    def _compiled_or_bare(self) -> Compiled:
+        try:
+            return self.compiler.compile(self._artifact)
+        except ArtifactError as error:
+            self._refused = self._artifact
+            logger.error("artifact %s refused, starting without one: %s", self._artifact, error)
+            return self.compiler.compile("")
+
+    def _fold(self) -> None:
+        while self.runner.step():
+            pass
+
+    def _renew(self) -> None:
+        if not self.renew_artifact():
+            self.live.refresh()
+
+
+def open_folder(
+    folder: str | Path,
+    *,
+    clock: Clock | None = None,
+    settings: Settings | None = None,
+    background: bool = True,
+    fold: bool = True,
+    environ: Mapping[str, str] | None = None,
+) -> Embedded:
+    """Open the engine of a folder that holds `penchant.toml`; raises `SettingsError`."""
+    path = Path(folder)
+    try:
+        settings = settings or load(path, environ)
+    except InvalidSettings as error:
+        raise SettingsError(str(error)) from None
+    return Embedded(open_parts(path, settings, clock=clock), background=background, fold=fold)

@@ -1,0 +1,194 @@
+"""Surfaces compiled: sources, filters, columns, scorer and selector of each, for one artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from penchant.assembly.parts import Definition
+from penchant.assembly.sources import SCORING, build_source
+from penchant.catalog.predicates import Predicate, compile_where
+from penchant.core.errors import ArtifactError, InvalidRequest, SettingsError
+from penchant.core.items import Items
+from penchant.core.schema import Schema
+from penchant.core.stages import Filter, RowScorer, Scorer, Source
+from penchant.pipeline.executor import SurfacePipeline
+from penchant.ranking.assemble import FeatureAssembler
+from penchant.ranking.blend import BlendScorer, OrderScorer
+from penchant.ranking.gbdt import GbdtScorer
+from penchant.rerank.filters import STATIC, make_filter
+from penchant.rerank.selector import SlateSelector
+from penchant.retrieval.linear import EaseModel
+from penchant.retrieval.popular import Popular
+from penchant.serving.live import Compiled
+from penchant.serving.queries import CompiledSurface
+from penchant.settings import Settings, SourceRef, Surface
+from penchant.training.artifacts import Artifact, ArtifactStore
+from penchant.training.gbdt import Ranker
+
+EASE_PART = "ease.npz"
+
+DEFAULTS: Mapping[str, Surface] = {
+    "home": Surface(
+        sources=[
+            SourceRef(name="ease", n=200),
+            SourceRef(name="covisit", n=100),
+            SourceRef(name="content", n=100),
+            SourceRef(name="trending", n=100),
+            SourceRef(name="fresh", n=50),
+        ]
+    ),
+    "similar": Surface(
+        about="item",
+        rank="source",
+        filters=["listed"],
+        sources=[SourceRef(name="covisit"), SourceRef(name="ease"), SourceRef(name="content")],
+    ),
+    "trending": Surface(rank="source", filters=["listed"], sources=[SourceRef(name="trending", n=1_000)]),
+}
+"""Surfaces that the public contract names and that are there without being declared."""
+
+_POLICY = ("listed", "rules")
+"""Filters that no surface can leave out."""
+
+
+def head_part(head: str) -> str:
+    """The part that holds the trees of a head."""
+    return f"head-{head}.txt"
+
+
+class SurfaceCompiler:
+    """Compiles the surfaces of one deployment; raises `SettingsError` and `ArtifactError`."""
+
+    def __init__(self, definition: Definition, artifacts: ArtifactStore) -> None:
+        self._definition = definition
+        self._artifacts = artifacts
+        declared = definition.settings.surfaces
+        self._surfaces = {**DEFAULTS, **declared}
+        self._check_experiments(definition.settings)
+
+    def compile(self, artifact: str) -> Compiled:
+        """The surfaces with an artifact, "" for none; raises `ArtifactError` when it is damaged or foreign."""
+        if not artifact:
+            return self.build(None, None, "")
+        loaded = self._artifacts.load(artifact)
+        model = EaseModel.from_parts(loaded.arrays(EASE_PART)) if EASE_PART in loaded.content else None
+        return self.build(model, _heads_of(loaded), artifact)
+
+    def ranker(self, artifact: str) -> Ranker | None:
+        """The ranker of an artifact as training knows it, None when it has none."""
+        loaded = self._artifacts.load(artifact)
+        told = loaded.manifest.models.get("ranker")
+        if told is None:
+            return None
+        return Ranker(
+            objective=told["objective"],
+            heads=_heads_of(loaded),
+            names=loaded.manifest.names,
+            columns=loaded.manifest.fingerprints.columns,
+            position=bool(told["position"]),
+            weights=dict(told["weights"]),
+        )
+
+    def build(self, model: EaseModel | None, heads: Mapping[str, str] | None, artifact: str) -> Compiled:
+        """The surfaces with given models."""
+        settings, schema = self._definition.settings, self._definition.schema
+        scoring = [build_source(name, settings, model, "sources") for name in SCORING]
+        assembler = FeatureAssembler(
+            self._definition.plan, schema, [source for source in scoring if isinstance(source, RowScorer)]
+        )
+        scorer: Scorer | None = None
+        if heads:
+            weights = {name: action.weight for name, action in schema.actions.items()}
+            scorer = GbdtScorer.from_texts(heads, weights, assembler.names)
+        preparers: dict[str, Callable[[Items], object]] = {
+            **{source.name: source.prepare for source in scoring},
+            assembler.table: assembler.prepare,
+            FALLBACK.name: FALLBACK.prepare,
+        }
+        compiled: dict[str, CompiledSurface] = {}
+        for name, surface in self._surfaces.items():
+            sources = [
+                (build_source(ref.name, settings, model, f"surfaces.{name}.sources"), ref.n) for ref in surface.sources
+            ]
+            ready = self._surface(name, surface, sources, assembler, scorer)
+            preparers |= {source.name: source.prepare for source, _ in sources}
+            preparers[ready.table] = ready.prepare
+            compiled[name] = ready
+        return Compiled(artifact, assembler.fingerprint, assembler.names, compiled, preparers)
+
+    def fallback(self) -> tuple[Sequence[Source], Sequence[Filter]]:
+        """The rungs of the fallback ladder, and the policy that holds on them."""
+        policy = {kind for surface in self._surfaces.values() for kind in surface.filters if kind in STATIC}
+        settings = self._with_defaults()
+        filters = [
+            make_filter(kind, settings, name, self._definition.schema)
+            for kind in sorted(policy - {"rules"})
+            for name in list(self._surfaces)[:1]
+        ]
+        return [FALLBACK], filters
+
+    def _surface(
+        self,
+        name: str,
+        surface: Surface,
+        sources: Sequence[tuple[Source, int]],
+        assembler: FeatureAssembler,
+        scorer: Scorer | None,
+    ) -> CompiledSurface:
+        schema, settings = self._definition.schema, self._with_defaults()
+        names = [source.name for source, _ in sources]
+        by_model = surface.rank == "model"
+        kinds = list(dict.fromkeys([*_POLICY, *surface.filters]))
+        pipeline = SurfacePipeline(
+            name,
+            sources,
+            [make_filter(kind, settings, name, schema) for kind in kinds],
+            assembler if by_model else None,
+            (scorer or BlendScorer(names)) if by_model else OrderScorer(),
+            SlateSelector(surface.select, schema, sources=names),
+            surface.candidates,
+        )
+        return CompiledSurface(
+            name,
+            surface,
+            pipeline,
+            _predicate(surface.allow, schema, f"surfaces.{name}.allow"),
+            _predicate(surface.deny, schema, f"surfaces.{name}.deny"),
+        )
+
+    def _with_defaults(self) -> Settings:
+        return msgspec.structs.replace(self._definition.settings, surfaces=self._surfaces)
+
+    def _check_experiments(self, settings: Settings) -> None:
+        for name, experiment in settings.experiments.items():
+            for key, surface in [
+                ("surface", experiment.surface),
+                *((f"arms.{arm}.surface", told.surface) for arm, told in experiment.arms.items()),
+            ]:
+                if surface not in self._surfaces:
+                    known = ", ".join(sorted(self._surfaces))
+                    raise SettingsError(f"experiments.{name}.{key}: no surface {surface!r}; there are: {known}")
+
+
+FALLBACK = Popular("fallback", fill=True)
+
+
+def _predicate(where: Mapping[str, Any], schema: Schema, key: str) -> Predicate | None:
+    if not where:
+        return None
+    try:
+        return compile_where(where, schema, key)
+    except InvalidRequest as error:
+        raise SettingsError(f"{error.field}: {error.message}") from None
+
+
+def _heads_of(artifact: Artifact) -> dict[str, str]:
+    told = artifact.manifest.models.get("ranker")
+    if told is None:
+        return {}
+    if not isinstance(told.get("heads"), list):
+        raise ArtifactError(f"artifact {artifact.id[:12]} does not say what its ranker's heads are; train again")
+    return {name: artifact.text(head_part(name)) for name in told["heads"]}
