@@ -1,0 +1,43 @@
+"""The ASGI application of a worker process; what it does is told by the environment that `penchant up` sets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # two pools on the same cores make the tail explode
+
+
+def create() -> FastAPI:
+    """The application of this process; opens the folder named by PENCHANT_DIR."""
+    from penchant.assembly import open_folder
+    from penchant.serving.auth import load_keys
+    from penchant.serving.http import create_app
+
+    role = os.environ.get("PENCHANT_ROLE", "up")
+    engine = open_folder(Path(os.environ["PENCHANT_DIR"]), fold=role == "up", environ=os.environ)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            engine.close()
+
+    settings = engine.parts.definition.settings
+    return create_app(engine, settings, load_keys(os.environ), lifespan=lifespan)
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

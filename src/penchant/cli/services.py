@@ -1,0 +1,133 @@
+"""`penchant up`, `collect`, `stream`, `serve`: the engine as a service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penchant.cli.context import Dir, clean, err, settings_of
+from penchant.settings import Settings
+
+Host = Annotated[str | None, typer.Option(help="Where to listen; default: [server] host.", show_default=False)]
+Port = Annotated[int | None, typer.Option(help="Default: [server] port; 0 takes a free one.", show_default=False)]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that answer requests; default: [server] workers.", min=1, max=64)
+]
+ClockOption = Annotated[
+    str | None, typer.Option("--clock", help="system or events; default: [clock] source.", show_default=False)
+]
+
+
+@clean
+def up(
+    dir: Dir = None, host: Host = None, port: Port = None, workers: Workers = None, clock: ClockOption = None
+) -> None:
+    """Run everything in one command: events in, fold, recommendations out.
+
+    \b
+    penchant up
+    penchant up --dir films --port 9000 --workers 2
+    penchant up --clock events        # recorded history, sent in time order
+    """
+    _listen(dir, host, port, workers, clock, role="up")
+
+
+@clean
+def collect(
+    dir: Dir = None, host: Host = None, port: Port = None, workers: Workers = None, clock: ClockOption = None
+) -> None:
+    """Take events only: POST /v1/events and its sugar.
+
+    \b
+    penchant collect --port 8081
+    """
+    _listen(dir, host, port, workers, clock, role="collect")
+
+
+@clean
+def serve(
+    dir: Dir = None, host: Host = None, port: Port = None, workers: Workers = None, clock: ClockOption = None
+) -> None:
+    """Answer recommendations only; another process folds the log (penchant stream).
+
+    \b
+    penchant serve --port 8082 --workers 2
+    """
+    _listen(dir, host, port, workers, clock, role="serve")
+
+
+@clean
+def stream(dir: Dir = None, clock: ClockOption = None) -> None:
+    """Fold the log into the state until stopped (SIGTERM or Ctrl-C finish the batch in hand).
+
+    \b
+    penchant stream --dir films
+    """
+    from penchant.assembly.parts import open_parts
+    from penchant.stream.runner import StreamRunner
+
+    folder, settings = _with_clock(dir, clock)
+    parts = open_parts(folder, settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    runner = StreamRunner(parts.log, parts.store, parts.definition.folds())
+    err.print(f"folding {folder} from position {parts.store.position()}")
+    runner.run(stop)
+    parts.close()
+
+
+def _with_clock(dir: Path | None, clock: str | None) -> tuple[Path, Settings]:
+    if clock is not None:
+        if clock not in ("system", "events"):
+            raise typer.BadParameter("there are: system, events", param_hint="--clock")
+        os.environ["PENCHANT_CLOCK__SOURCE"] = clock
+    return settings_of(dir)
+
+
+def _listen(
+    dir: Path | None, host: str | None, port: int | None, workers: int | None, clock: str | None, *, role: str
+) -> None:
+    import uvicorn
+
+    from penchant.cli.application import free_port
+    from penchant.serving.auth import check_bind, load_keys
+
+    folder, settings = _with_clock(dir, clock)
+    host = host or settings.server.host
+    port = settings.server.port if port is None else port
+    port = port or free_port(host)
+    count = workers or settings.server.workers
+    check_bind(host, load_keys(os.environ))
+    os.environ["PENCHANT_DIR"] = str(folder)
+    os.environ["PENCHANT_ROLE"] = role if count == 1 or role != "up" else "serve+collect"
+    folding = _folding_process(folder) if count > 1 and role == "up" else None
+    err.print(f"penchant {role} on http://{host}:{port}  (docs at /docs, folder {folder})", soft_wrap=True)
+    try:
+        uvicorn.run(
+            "penchant.cli.application:create",
+            factory=True,
+            host=host,
+            port=port,
+            workers=count,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=10,
+            server_header=False,
+        )
+    finally:
+        if folding is not None:
+            folding.terminate()
+            folding.wait(15)
+
+
+def _folding_process(folder: Path) -> subprocess.Popen[bytes]:
+    """With several workers the fold gets a process of its own, so that no worker's requests wait for it."""
+    return subprocess.Popen([sys.executable, "-m", "penchant", "stream", "--dir", str(folder)])  # noqa: S603
