@@ -118,6 +118,10 @@ class MemorySnapshot:
 
     def count(self, prefix: bytes) -> int:
         """How many keys start with `prefix`."""
+        with self._store._lock:
+            if not self.before and not self.cleared:
+                entries = self._store._entries.items()
+                return sum(1 for key, entry in entries if entry[1] is not None and key.startswith(prefix))
         return sum(1 for _ in self.scan(prefix))
 
     def close(self) -> None:

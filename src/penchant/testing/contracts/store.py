@@ -28,6 +28,7 @@ def check_view(snapshot: Snapshot, position: int, model: Model) -> None:
     for prefix in PREFIXES:
         entries = sorted((key, entry[1]) for key, entry in model.items() if key.startswith(prefix))
         assert list(snapshot.scan(prefix)) == [(key, value) for key, value in entries if value is not None]
+        assert snapshot.count(prefix) == sum(value is not None for _, value in entries)
         for after in (START, position // 2, position - 1, position):
             changed = sorted(key for key, entry in model.items() if key.startswith(prefix) and entry[0] > after)
             assert list(snapshot.changed(after, prefix)) == changed
