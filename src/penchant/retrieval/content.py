@@ -21,17 +21,19 @@ class Content:
     """Cosine-like match of TF-IDF vectors over texts, tags and categories.
 
     The profile is `Σ_k decay^k · v(i_k)` over the newest `depth` items of the history, less `dislike` times the same
-    sum over the newest hidden items; with a seed it is the seed's vector. Only its `terms` strongest terms count, which
-    bounds the work. Items that share no term with it, or more with what the user hid, are not proposed.
+    sum over the newest hidden items; with a seed it is the seed's vector. Only its `terms` strongest terms count,
+    and of those, from the strongest on, the ones that leave the rows to visit within `postings`: that bounds the work.
+    Items that share no term with it, or more with what the user hid, are not proposed.
     `weights` gives attributes another weight than 1; 0 leaves one out.
     """
 
     name: str
     weights: Mapping[str, float] = field(default_factory=dict)
     depth: int = 20
-    decay: float = 0.9
+    decay: float = 0.8
     dislike: float = 0.5
     terms: int = 96
+    postings: int = 500_000
     _index: TermIndex = field(default_factory=TermIndex, repr=False, compare=False)
 
     def prepare(self, items: Items) -> ContentTable:
@@ -43,9 +45,9 @@ class Content:
         if profile is None or limit <= 0:
             return NOTHING
         terms = np.flatnonzero(profile)
-        lists = table.starts[terms + 1] - table.starts[terms]
-        # The forward walk reads memory in order and skips what may not be shown; it wins once the lists are long.
-        if 2 * int(lists.sum()) > len(table.terms):
+        visits = int((table.starts[terms + 1] - table.starts[terms]).sum())
+        # A narrow request is cheaper the other way round, over the few rows that may be shown.
+        if np.count_nonzero(query.eligible) * len(table.terms) < visits * len(query.eligible) // 2:
             scores = _score_forward(table.offsets, table.terms, table.values, profile, query.eligible)
         else:
             scores = _score_inverted(table.starts, table.rows, table.weights, profile, terms, len(query.eligible))
@@ -75,9 +77,8 @@ class Content:
         _add_vectors(profile, table.offsets, table.terms, table.values, liked, 1.0, self.decay)
         _add_vectors(profile, table.offsets, table.terms, table.values, disliked, -self.dislike, self.decay)
         used = np.flatnonzero(profile)
-        if len(used) > self.terms:
-            weak = used[np.lexsort((used, -np.abs(profile[used])))[self.terms :]]
-            profile[weak] = 0.0
+        strongest = used[np.argsort(-np.abs(profile[used]), kind="stable")]
+        _cut(profile, strongest, table.starts, self.terms, self.postings)
         return profile
 
 
@@ -96,6 +97,24 @@ def _add_vectors(
         for at in range(offsets[row], offsets[row + 1]):
             profile[terms[at]] += share * values[at]
         weight *= decay
+
+
+@kernel
+def _cut(
+    profile: NDArray[np.float32],
+    strongest: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    most: int,
+    postings: int,
+) -> None:
+    """Take the terms out of the profile that are too weak, or too common for what is left to spend."""
+    for at in range(len(strongest)):
+        term = strongest[at]
+        length = starts[term + 1] - starts[term]
+        if at < most and (at == 0 or length <= postings):
+            postings -= length
+        else:
+            profile[term] = 0.0
 
 
 @kernel

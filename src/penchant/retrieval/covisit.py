@@ -40,8 +40,7 @@ class Covisit:
         neighbours = items.neighbours
         if neighbours is None or items.count == 0:
             return CovisitTable(None, np.empty(0, np.float32))
-        sums = np.concatenate([[0], np.cumsum(neighbours.values)])
-        totals = sums[neighbours.offsets[1 : items.count + 1]] - sums[neighbours.offsets[: items.count]]
+        totals = _totals(neighbours.offsets[: items.count + 1], neighbours.values)
         return CovisitTable(neighbours, (np.maximum(totals, 1) ** -self.damping).astype(np.float32))
 
     def retrieve(self, query: Query, limit: int) -> Retrieved:
@@ -69,6 +68,17 @@ class Covisit:
             return None
         neighbours = table.neighbours
         return _gather(neighbours.offsets, neighbours.keys, neighbours.values, table.scale, seeds, self.decay)
+
+
+@kernel
+def _totals(offsets: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.float64]:
+    totals = np.empty(len(offsets) - 1, np.float64)
+    for row in range(len(totals)):
+        total = 0
+        for at in range(offsets[row], offsets[row + 1]):
+            total += values[at]
+        totals[row] = total
+    return totals
 
 
 @kernel

@@ -44,7 +44,7 @@ class Fresh:
             born = np.where(released >= 0, released, born)
         scores = (1.0 - (items.time - born) / self.window).astype(np.float32)
         known = np.flatnonzero(born > 0).astype(np.int32)
-        return FreshTable(known[np.lexsort((known, -scores[known]))], born, scores)
+        return FreshTable(known[np.argsort(-scores[known], kind="stable")], born, scores)
 
     def retrieve(self, query: Query, limit: int) -> Retrieved:
         table = self._table(query)

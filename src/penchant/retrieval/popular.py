@@ -58,7 +58,7 @@ class Popular:
             top = float(np.max(scores, initial=0.0, where=scores > 0))
             scores = np.ldexp(scores, -max(0, int(np.frexp(top)[1])))  # a power of two: the order stays as it was
         rows = np.flatnonzero(~np.isnan(scores)).astype(np.int32)
-        order = rows[np.lexsort((rows, -scores[rows]))]
+        order = rows[np.argsort(-scores[rows], kind="stable")]
         keyed = items.keyed.get(SEGMENT_FEATURE) if self.segmented else None
         if keyed is None:
             return PopularTable(order, scores)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant.core.compile import kernel
 from penchant.core.hashing import hash_id
 from penchant.core.items import Items
 
@@ -60,8 +61,8 @@ class TermIndex:
     def build(self, items: Items, weights: Mapping[str, float]) -> ContentTable:
         """The vectors of all rows of the picture.
 
-        Each attribute's vector (a term counts once; `idf = ln(1 + rows / rows with the term)`) is normalised, times
-        its weight, so that a long text does not drown two tags; then the whole is normalised.
+        A term counts once a row; its value is `ln(1 + rows / rows with the term)` times the weight of its attribute
+        (1 unless given). One word in two attributes is two terms.
         """
         names = sorted({*items.texts, *items.tags, *items.categories})
         names = [name for name in names if weights.get(name, 1.0) > 0]
@@ -120,37 +121,65 @@ def _column(items: Items, name: str) -> object:
 
 
 def _vectors(fields: Sequence[_Field], count: int, weights: Mapping[str, float]) -> ContentTable:
-    all_rows, all_terms, all_values = [], [], []
-    base = 0
+    rows = [np.empty(0, np.int64)]
+    terms = [np.empty(0, np.int64)]
+    values = [np.empty(0)]
+    size = 0
     for column in fields:
-        rows = np.repeat(np.arange(count), np.diff(column.offsets))
         found = np.bincount(column.codes, minlength=column.size)
-        rank = np.empty(column.size, np.int64)
         used = column.order[found[column.order] > 0]
+        rank = np.empty(column.size, np.int64)
         rank[used] = np.arange(len(used))
-        idf = np.log1p(count / np.maximum(found, 1))
-        values = idf[column.codes]
-        terms = rank[column.codes]
-        by_term = np.lexsort((terms, rows))  # sums in the order of terms, whatever the codes
-        rows, terms, values = rows[by_term], terms[by_term], values[by_term]
-        norms = np.sqrt(np.bincount(rows, values * values, minlength=count))
-        all_rows.append(rows)
-        all_terms.append(terms + base)
-        all_values.append(values / norms[rows] * weights.get(column.name, 1.0))
-        base += len(used)
-    rows = np.concatenate([*all_rows, np.empty(0, np.int64)])
-    terms = np.concatenate([*all_terms, np.empty(0, np.int64)])
-    values = np.concatenate([*all_values, np.empty(0)])
-    forward = np.argsort(rows, kind="stable")  # fields follow each other with growing terms, so terms ascend in a row
-    rows, terms, values = rows[forward], terms[forward], values[forward]
-    norms = np.sqrt(np.bincount(rows, values * values, minlength=count))
-    values = (values / norms[rows]).astype(np.float32)
-    inverted = np.argsort(terms, kind="stable")
+        rarity = weights.get(column.name, 1.0) * np.log1p(count / np.maximum(found, 1))
+        rows.append(np.repeat(np.arange(count), np.diff(column.offsets)))
+        terms.append(rank[column.codes] + size)
+        values.append(rarity[column.codes])
+        size += len(used)
+    row, term, value = np.concatenate(rows), np.concatenate(terms), np.concatenate(values)
+    # Put in order by one and then the other, so that sums below run by ascending term whatever the codes were.
+    term, row, value = _by(term, row, value, size)
+    row, term, value = _by(row, term, value, count)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=count))])
+    scaled = _normalised(offsets, value)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(term, minlength=size))])
+    _, by_row, inverted = _by(term, row, scaled, size)
     return ContentTable(
-        np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=count))]),
-        terms.astype(np.int32),
-        values,
-        np.concatenate([[0], np.cumsum(np.bincount(terms, minlength=base))]),
-        rows[inverted].astype(np.int32),
-        values[inverted],
+        offsets,
+        term.astype(np.int32),
+        scaled.astype(np.float32),
+        starts,
+        by_row.astype(np.int32),
+        inverted.astype(np.float32),
     )
+
+
+@kernel
+def _by(
+    keys: NDArray[np.int64], others: NDArray[np.int64], values: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """The triples ordered by key (0 to `size`), those of one key as they stood: a counting sort."""
+    ends = np.zeros(size + 1, np.int64)
+    for key in keys:
+        ends[key + 1] += 1
+    for key in range(size):
+        ends[key + 1] += ends[key]
+    ordered = np.empty_like(keys), np.empty_like(others), np.empty_like(values)
+    for at in range(len(keys)):
+        to = ends[keys[at]]
+        ends[keys[at]] = to + 1
+        ordered[0][to], ordered[1][to], ordered[2][to] = keys[at], others[at], values[at]
+    return ordered
+
+
+@kernel
+def _normalised(offsets: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row's values over their L2 norm."""
+    scaled = np.empty_like(values)
+    for row in range(len(offsets) - 1):
+        norm = 0.0
+        for at in range(offsets[row], offsets[row + 1]):
+            norm += values[at] * values[at]
+        norm = np.sqrt(norm)
+        for at in range(offsets[row], offsets[row + 1]):
+            scaled[at] = values[at] / norm
+    return scaled
