@@ -79,7 +79,7 @@ def _take_category(
 
 
 @kernel
-def _take_tags(  # noqa: PLR0917
+def _take_tags(
     offsets: NDArray[np.int64],
     codes: NDArray[np.int32],
     rows: NDArray[np.int32],
@@ -127,7 +127,7 @@ def overlaps(
 
 
 @kernel
-def similarities(  # noqa: PLR0917
+def similarities(
     begin: NDArray[np.int64], end: NDArray[np.int64], codes: NDArray[np.int32], attributes: int, j: int, limit: int
 ) -> NDArray[np.float64]:
     """Of each row below `limit` with row `j`: mean over the first `attributes` attributes of |shared| / |either|.

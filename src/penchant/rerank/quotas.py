@@ -29,7 +29,7 @@ def compile_caps(caps: Sequence[Cap], attributes: Sequence[str]) -> NDArray[np.i
 
 
 @kernel
-def apply_caps(  # noqa: PLR0917
+def apply_caps(
     begin: NDArray[np.int64],
     end: NDArray[np.int64],
     codes: NDArray[np.int32],

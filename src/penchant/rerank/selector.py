@@ -111,7 +111,7 @@ def _keys(values: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.in
 
 
 @kernel
-def _choose(  # noqa: PLR0917
+def _choose(
     ranked: NDArray[np.float32],
     pool: int,
     size: int,
