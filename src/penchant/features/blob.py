@@ -25,7 +25,8 @@ TILE_BIAS = 1 << 39
 Q_LIMIT = 1 << 40
 """Fixed-point values are cut to this magnitude, so that no sum overflows."""
 
-NO_WORDS: NDArray[np.int64] = np.empty(0, np.int64)
+# Read-only as every other blob: another kind of array would have the kernels compiled once more.
+NO_WORDS: NDArray[np.int64] = np.frombuffer(b"", "<i8")
 
 
 def words_of(blob: bytes | None) -> NDArray[np.int64]:

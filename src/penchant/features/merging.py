@@ -1,4 +1,3 @@
-# ruff: noqa: PLR0917 - kernels take arrays, not objects.
 """The compiled inner loop of the fold: old blobs merged with the touches of a batch.
 
 A *touch* is one record seen from one side: an interaction, or one item of an impression. Rows are merged like
@@ -25,10 +24,10 @@ from penchant.features.blob import (
     ROWS_AT,
     TILE_BIAS,
 )
+from penchant.features.sorting import sort_rows
 
 COUNT, VALUE, PRESENT = 0, 1, 2
 UNKEYED, BY_HASH = -1, -2
-_SMALL = 32
 
 Ints = NDArray[np.int64]
 
@@ -90,15 +89,14 @@ def merge(
         grown = _lift(
             touch_at[e], touch_at[e + 1], touches, keys_at, keys, attributes, cells, by_action_at, by_action, new
         )
-        rows = new[:grown]
-        _sort(rows)
+        sort_rows(new, grown)
         start = at
         out[start + CODEC_AT] = CODEC_WORD
         out[start + LISTS_AT] = n_lists
         out[start + CLOCK_AT] = clock
         at += HEADER + n_lists
         first = at
-        at = _merge_rows(old, base + HEADER + n_lists, n_old, rows, cells, clock, out, at)
+        at = _merge_rows(old, base + HEADER + n_lists, n_old, new, grown, cells, clock, out, at)
         out[start + ROWS_AT] = (at - first) // ROW
         list_base = base + HEADER + n_lists + ROW * n_old
         for i in range(n_lists):
@@ -159,27 +157,10 @@ def _lift(
 
 
 @kernel
-def _sort(rows: Ints) -> None:
-    """Sort rows by (word, key) in place; equal rows may stand in any order, they add up."""
-    n = len(rows)
-    if n > _SMALL:
-        order = np.argsort(rows[:, 1], kind="mergesort")
-        order = order[np.argsort(rows[:, 0][order], kind="mergesort")]
-        rows[:] = rows[order]
-        return
-    for i in range(1, n):
-        word, key, value = rows[i, 0], rows[i, 1], rows[i, 2]
-        j = i - 1
-        while j >= 0 and (rows[j, 0] > word or (rows[j, 0] == word and rows[j, 1] > key)):
-            rows[j + 1, 0], rows[j + 1, 1], rows[j + 1, 2] = rows[j, 0], rows[j, 1], rows[j, 2]
-            j -= 1
-        rows[j + 1, 0], rows[j + 1, 1], rows[j + 1, 2] = word, key, value
-
-
-@kernel
-def _merge_rows(old: Ints, base: int, n_old: int, new: Ints, cells: Ints, clock: int, out: Ints, at: int) -> int:
-    """Merge `n_old` rows at `old[base:]` with the sorted rows `new` into `out[at:]`; returns the end."""
-    n_new = len(new)
+def _merge_rows(
+    old: Ints, base: int, n_old: int, new: Ints, n_new: int, cells: Ints, clock: int, out: Ints, at: int
+) -> int:
+    """Merge `n_old` rows at `old[base:]` and the first `n_new` of the sorted `new` into `out[at:]`; returns the end."""
     i = 0
     j = 0
     cell = -1
@@ -256,7 +237,8 @@ def _merge_list(
             n_new += 1
     if n_new == 0:
         size = n_old * width
-        out[at : at + size] = old[base : base + size]
+        for w in range(size):
+            out[at + w] = old[base + w]
         return at + size
     start = at
     i = 0
@@ -273,7 +255,8 @@ def _merge_list(
                 for b in range(j):
                     known = known or touches[new[b], 6] == old[o + 2]
             if not known:
-                out[at : at + width] = old[o : o + width]
+                for w in range(width):
+                    out[at + w] = old[o + w]
                 at += width
             i += 1
         else:

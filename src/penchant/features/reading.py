@@ -1,4 +1,3 @@
-# ruff: noqa: PLR0917 - kernels take arrays, not objects.
 """The compiled inner loop of reading: integers out of packed blobs, for one entity or for all items at once."""
 
 from __future__ import annotations
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
 from penchant.features.blob import CELL_SHIFT, HEADER, LISTS_AT, ROW, ROWS_AT, TILE_BIAS
+from penchant.features.sorting import sort_rows
 
 NEVER = 2**63 - 1
 
@@ -61,6 +61,7 @@ def read_keyed(words: Ints, words_at: Ints, parts: Ints, weights: Ints, now: int
     change = np.full(n, NEVER, np.int64)
     spans = np.zeros((n_parts * n, 2), np.int64)
     bound = 0
+    longest = 0
     for p in range(n_parts):
         for e in range(n):
             base = words_at[e]
@@ -71,21 +72,23 @@ def read_keyed(words: Ints, words_at: Ints, parts: Ints, weights: Ints, now: int
                 spans[p * n + e, 0] = start
                 spans[p * n + e, 1] = end
                 bound += (end - start) // ROW
+                longest = max(longest, (end - start) // ROW)
     offsets = np.zeros(n_parts * n + 1, np.int64)
     keys = np.empty(bound, np.int64)
     values = np.empty(bound, np.int64)
+    rows = np.empty((longest, 2), np.int64)
     at = 0
     for s in range(n_parts * n):
         p = s // n
-        begin = at
+        count = 0
         for row in range(spans[s, 0], spans[s, 1], ROW):
             value = words[row + 2]
             if parts[p, 4] > 0:
                 value *= _weight(words[row], parts[p], weights, now)
-            keys[at] = words[row + 1]
-            values[at] = value
-            at += 1
-        at = _combine(keys, values, begin, at)
+            rows[count, 0] = words[row + 1]
+            rows[count, 1] = value
+            count += 1
+        at = _combine(rows, count, keys, values, at)
         offsets[s + 1] = at
     return offsets, keys[:at], values[:at], change
 
@@ -134,38 +137,33 @@ def _weight(word: int, part: Ints, weights: Ints, now: int) -> int:
 @kernel
 def _bottom_k(words: Ints, start: int, end: int, k: int) -> tuple[int, int]:
     """How many distinct hashes the rows hold, at most k, and the k-th smallest (0 when there are fewer)."""
-    hashes = np.empty((end - start) // ROW, np.int64)
-    for i in range(len(hashes)):
-        hashes[i] = words[start + ROW * i + 1]
-    hashes.sort()
+    n = (end - start) // ROW
+    hashes = np.zeros((n, 2), np.int64)
+    for i in range(n):
+        hashes[i, 0] = words[start + ROW * i + 1]
+    sort_rows(hashes, n)
     count = 0
-    for i in range(len(hashes)):
-        if i == 0 or hashes[i] != hashes[i - 1]:
+    for i in range(n):
+        if i == 0 or hashes[i, 0] != hashes[i - 1, 0]:
             count += 1
             if count == k:
-                return count, int(hashes[i])
+                return count, int(hashes[i, 0])
     return count, 0
 
 
 @kernel
-def _combine(keys: Ints, values: Ints, begin: int, end: int) -> int:
-    """Sort by key, add up equal keys and drop zeros, in place; returns the new end."""
-    ascending = True
-    for i in range(begin + 1, end):
-        ascending = ascending and keys[i - 1] < keys[i]
-    if not ascending:
-        order = np.argsort(keys[begin:end])
-        sorted_keys = keys[begin:end][order]
-        sorted_values = values[begin:end][order]
-        keys[begin:end] = sorted_keys
-        values[begin:end] = sorted_values
-    at = begin
-    i = begin
-    while i < end:
-        key = keys[i]
-        total = np.int64(0)
-        while i < end and keys[i] == key:
-            total += values[i]
+def _combine(rows: Ints, n: int, keys: Ints, values: Ints, at: int) -> int:
+    """Write the first `n` (key, integer) rows to `keys` and `values` from `at` on; returns the end.
+
+    They come out in the order of keys, equal keys added up, zeros left out.
+    """
+    sort_rows(rows, n)
+    i = 0
+    while i < n:
+        key = rows[i, 0]
+        total = 0
+        while i < n and rows[i, 0] == key:
+            total += rows[i, 1]
             i += 1
         if total != 0:
             keys[at] = key
