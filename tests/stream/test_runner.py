@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -346,3 +349,73 @@ def test_an_overlay_reads_its_writes_and_the_store_only_once():
     assert list(overlay.get_many([b"uc", b"ua", b"ub"])) == [None, b"1", None]
     assert asked == [[b"ua", b"uc", b"ua"]]
     assert overlay.writes == {b"ub": None}
+
+
+WORKER = """
+import sys
+from penchant.core.clock import ManualClock
+from penchant.log.sqlite import SqliteLog
+from penchant.stores.sqlite import SqliteStore
+from penchant.stream.runner import StreamRunner
+from penchant.testing.contracts.log import LATENESS, NOW, SCHEMA
+from stream.test_runner import History
+log = SqliteLog(sys.argv[1] + "/log.db", schema=SCHEMA, clock=ManualClock(NOW), lateness_ms=LATENESS)
+store = SqliteStore(sys.argv[1] + "/state.db", fingerprint="f")
+runner = StreamRunner(log, store, [History()], batch=10)
+print("up", flush=True)
+while runner.step():
+    print(runner.position, flush=True)
+"""
+
+
+def test_real_kills_leave_the_state_exact(tmp_path: Path):
+    """Two processes fold at once and are killed; what a third completes equals the slow fold."""
+    events = random_events(random.Random(11), 1_500)
+    log = SqliteLog(tmp_path / "log.db", schema=SCHEMA, clock=ManualClock(NOW), lateness_ms=LATENESS)
+    log.append(events)
+    root = Path(__file__).parents[2]
+    environ = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root / 'tests'}"}
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environ)
+        for _ in range(2)
+    ]
+    for worker, commits in zip(workers, (5, 12), strict=True):
+        assert worker.stdout is not None
+        for _ in range(commits):
+            worker.stdout.readline()
+        worker.kill()
+    for worker in workers:
+        worker.communicate()
+    store = SqliteStore(tmp_path / "state.db", fingerprint="f")
+    assert store.position() > 0
+    runner = StreamRunner(log, store, [History()], batch=37)
+    drain(runner)
+    runner.check()
+    assert contents(store) == folded_slowly(events)
+    assert list(log.erasures(log.end())) == []
+    for index in range(5):
+        named = [r.position for r in read_all(log) if getattr(r.event, "user_id", "") == f"u{index}"]
+        erased = [n for n, event in enumerate(events, 1) if event == UserErased(user_id=f"u{index}")]
+        assert min(named, default=9_999) > max(erased, default=0)
+    log.close()
+    store.close()
+
+
+def test_an_erased_person_is_in_no_byte_of_the_state(tmp_path: Path):
+    log = SqliteLog(tmp_path / "log.db", schema=SCHEMA, clock=ManualClock(NOW), lateness_ms=LATENESS)
+    store = SqliteStore(tmp_path / "state.db", fingerprint="f")
+    runner = StreamRunner(log, store, [History()], batch=50)
+    eve, bob = "eve-unmistakable", "bob-unmistakable"
+    for _ in range(20):
+        log.append([click(name) for name in (eve, bob, "someone") for _ in range(30)])
+    drain(runner)
+    log.append([UserErased(user_id=eve)])
+    reader = store.snapshot()  # holds the old pages
+    drain(runner)
+    reader.close()
+    runner.check()
+    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert eve.encode() not in left
+    assert bob.encode() in left
+    log.close()
+    store.close()

@@ -9,12 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
-
-import xxhash
 
 from penchant.core.clock import Clock, Millis
-from penchant.core.errors import LogFull, PenchantError
+from penchant.core.errors import PenchantError
 from penchant.core.events import Event, decode_event, encode_event
 from penchant.core.hashing import hash_id
 from penchant.core.log import LATE, START, Appended, Record
@@ -23,68 +20,32 @@ from penchant.log.group import Batch, GroupCommit
 from penchant.log.sequence import (
     Failpoint,
     Sequencer,
-    is_timed,
     no_failpoint,
     person,
-    quantised,
-    served_request,
     without_person,
+)
+from penchant.log.table import (
+    BUCKET_BITS,
+    COLUMNS,
+    CREATE,
+    FIND,
+    FIND_AT_ONCE,
+    Row,
+    digest,
+    prepare,
+    refusal,
+    to_record,
 )
 from penchant.telemetry import logger
 
 GROUP = 2_000
 """Events of one transaction at most, unless a single batch is larger."""
 _ERASE_AT_ONCE = 1_000
-_BUCKET_BITS = 14
-"""People are indexed within buckets of positions: inserts then touch the few pages of the newest bucket instead of
-one of all pages each, and finding a person's records costs a look-up per bucket, which only erasure does."""
 _CHECKPOINT_PAGES = 4_000
 """Hashed ids dirty pages all over their index; a longer WAL writes each of them back once for many commits."""
 _POLL_S = 0.005
 _BUSY_S = 10.0
 _VERSION = 1
-
-_CREATE = f"""
-CREATE TABLE IF NOT EXISTS log (
-  position INTEGER PRIMARY KEY,  -- last + 1 in the transaction that inserts; no row is ever deleted
-  id BLOB,                       -- xxh3_128 of the event's id, null without one
-  ingested_at INTEGER NOT NULL,
-  ts INTEGER NOT NULL,
-  verdict INTEGER NOT NULL,
-  q INTEGER NOT NULL,
-  type TEXT NOT NULL,
-  user INTEGER,                  -- hash_id of the person, null when there is none (any more)
-  request BLOB,                  -- xxh3_128 of the request that an impression of the engine answered
-  body BLOB NOT NULL             -- the event as msgpack
-);
-CREATE UNIQUE INDEX IF NOT EXISTS log_id ON log (id) WHERE id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS log_user ON log (position >> {_BUCKET_BITS}, user) WHERE user IS NOT NULL;
-CREATE INDEX IF NOT EXISTS log_request ON log (request) WHERE request IS NOT NULL;
-CREATE INDEX IF NOT EXISTS log_erasure ON log (position) WHERE type = 'user_erased' AND user IS NOT NULL;
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-"""
-_COLUMNS = "position, ingested_at, ts, verdict, q, body"
-_FULL = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-}
-
-
-class _Row(NamedTuple):
-    """An event made ready outside of the transaction; what the transaction decides is missing."""
-
-    id: bytes | None
-    ts: Millis | None
-    timed: bool
-    q: int
-    type: str
-    user: int | None
-    request: bytes | None
-    body: bytes
 
 
 class SqliteLog:
@@ -114,7 +75,7 @@ class SqliteLog:
         self._closed = False
         self._idle: list[sqlite3.Connection] = []
         self._writing = threading.Lock()
-        self._group: GroupCommit[_Row, Appended] = GroupCommit(self._commit, GROUP)
+        self._group: GroupCommit[Row, Appended] = GroupCommit(self._commit, GROUP)
         self._writer = self._connect()
         try:
             self.epoch = self._open()
@@ -124,18 +85,18 @@ class SqliteLog:
 
     def append(self, events: Sequence[Event]) -> Appended:
         """Make the events durable, in order, each id once; raises `LogFull` having taken nothing."""
-        rows = [self._prepare(event) for event in events]
+        rows = [prepare(event, self._schema) for event in events]
         return self._group.submit(rows) if rows else Appended(self.end(), 0, 0)
 
     def read(self, after: int, limit: int) -> Sequence[Record]:
         """Up to `limit` records with position > `after`, in order."""
         with self._reading() as db:
             rows = db.execute(
-                f"SELECT {_COLUMNS} FROM log WHERE position > ? ORDER BY position LIMIT ?", (after, limit)
+                f"SELECT {COLUMNS} FROM log WHERE position > ? ORDER BY position LIMIT ?", (after, limit)
             ).fetchall()
         if rows:
             self._sequencer.observe(rows[-1][1])
-        return [_record(row) for row in rows]
+        return [to_record(row) for row in rows]
 
     def end(self) -> int:
         """The last position, `START` when empty."""
@@ -163,9 +124,9 @@ class SqliteLog:
         """The engine's own impression that answered `request_id`."""
         with self._reading() as db:
             row = db.execute(
-                f"SELECT {_COLUMNS} FROM log WHERE request = ? ORDER BY position LIMIT 1", (_digest(request_id),)
+                f"SELECT {COLUMNS} FROM log WHERE request = ? ORDER BY position LIMIT 1", (digest(request_id),)
             ).fetchone()
-        return None if row is None else _record(row)
+        return None if row is None else to_record(row)
 
     def erasures(self, upto: int) -> Sequence[tuple[int, str]]:
         """`(position, user_id)` of the `UserErased` records at or before `upto` that still name the person."""
@@ -221,7 +182,7 @@ class SqliteLog:
             raise PenchantError(f"{self._path} is a log of format {version}; this version of Penchant reads {_VERSION}")
         db.execute("PRAGMA journal_mode = WAL")
         with self._transaction():
-            for statement in _CREATE.split(";\n"):
+            for statement in CREATE.split(";\n"):
                 db.execute(statement)
             db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (os.urandom(16).hex(),))
             db.execute(f"PRAGMA user_version = {_VERSION}")
@@ -263,36 +224,22 @@ class SqliteLog:
         last = self._writer.execute("SELECT position, ingested_at FROM log ORDER BY position DESC LIMIT 1").fetchone()
         return last or (START, 0)
 
-    def _prepare(self, event: Event) -> _Row:
-        user_id = person(event)
-        request_id = served_request(event)
-        return _Row(
-            None if event.id is None else _digest(event.id),
-            event.ts,
-            is_timed(event),
-            quantised(event, self._schema),
-            event.__struct_config__.tag,  # type: ignore[arg-type]
-            hash_id(user_id) if user_id else None,
-            None if request_id is None else _digest(request_id),
-            encode_event(event),
-        )
-
-    def _commit(self, group: list[Batch[_Row, Appended]]) -> None:
+    def _commit(self, group: list[Batch[Row, Appended]]) -> None:
         with self._writing:
             try:
                 return self._transact(group)
             except sqlite3.Error as error:
                 if len(group) == 1:
-                    group[0].error = _refusal(error)
+                    group[0].error = refusal(error)
                     return None
             # One batch may be what does not fit: those that can go through go through.
             for batch in group:
                 try:
                     self._transact([batch])
                 except sqlite3.Error as error:
-                    batch.error = _refusal(error)
+                    batch.error = refusal(error)
 
-    def _transact(self, group: list[Batch[_Row, Appended]]) -> None:
+    def _transact(self, group: list[Batch[Row, Appended]]) -> None:
         results = []
         with self._transaction() as db:
             position, last = self._tail()
@@ -311,29 +258,37 @@ class SqliteLog:
             self._news.notify_all()
         self._failpoint("after_commit")
 
-    def _stamp(self, rows: list[_Row], position: int, last: Millis) -> tuple[list[tuple[object, ...]], int, Millis]:
-        find = self._writer.execute
+    def _stamp(self, rows: list[Row], position: int, last: Millis) -> tuple[list[tuple[object, ...]], int, Millis]:
+        known = self._known([row.id for row in rows if row.id is not None])
         stamp = self._sequencer.stamp
         stamped: list[tuple[object, ...]] = []
-        ids: set[bytes] = set()
         late = 0
         for key, client_ts, timed, q, kind, user, request, body in rows:
             if key is not None:
-                if key in ids or find("SELECT 1 FROM log WHERE id = ?", (key,)).fetchone():
+                if key in known:
                     continue
-                ids.add(key)
+                known.add(key)
             last, ts, verdict = stamp(client_ts, timed, last)
             position += 1
             late += verdict == LATE
             stamped.append((position, key, last, ts, verdict, q, kind, user, request, body))
         return stamped, late, last
 
+    def _known(self, ids: list[bytes]) -> set[bytes]:
+        """Those that the log has. Asked for before anything is stamped: a duplicate must not move the clock."""
+        known: set[bytes] = set()
+        for start in range(0, len(ids), FIND_AT_ONCE):
+            some = ids[start : start + FIND_AT_ONCE]
+            padding = (None,) * (FIND_AT_ONCE - len(some))
+            known.update(key for (key,) in self._writer.execute(FIND, (*some, *padding)))
+        return known
+
     def _places(self, user_id: str, upto: int) -> list[int]:
         """Where the person's records are, the `UserErased` ones last."""
-        find = f"SELECT type = 'user_erased', position FROM log WHERE position >> {_BUCKET_BITS} = ? AND user = ?"
+        find = f"SELECT type = 'user_erased', position FROM log WHERE position >> {BUCKET_BITS} = ? AND user = ?"
         places: list[tuple[int, int]] = []
         with self._reading() as db:
-            for bucket in range((upto >> _BUCKET_BITS) + 1):
+            for bucket in range((upto >> BUCKET_BITS) + 1):
                 places += db.execute(find, (bucket, hash_id(user_id)))
         return [position for _, position in sorted(places) if position <= upto]
 
@@ -351,7 +306,7 @@ class SqliteLog:
                 db.executemany("UPDATE log SET user = NULL, request = NULL, body = ? WHERE position = ?", emptied)
                 self._failpoint("before_erase")
         except sqlite3.Error as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         return len(emptied)
 
     def _empty_wal(self) -> None:
@@ -361,18 +316,3 @@ class SqliteLog:
             logger.warning(
                 "%s: a reader holds old pages of the WAL; they go with the next erasure or start", self._path
             )
-
-
-def _record(row: tuple[int, int, int, int, int, bytes]) -> Record:
-    position, ingested_at, ts, verdict, q, body = row
-    return Record(position, ingested_at, ts, verdict, q, decode_event(body))
-
-
-def _digest(text: str) -> bytes:
-    return xxhash.xxh3_128_digest(text.encode())
-
-
-def _refusal(error: sqlite3.Error) -> Exception:
-    """What the caller is told: `LogFull` where trying again later can help."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return LogFull(f"the log can take nothing for now: {error}") if code in _FULL else error
