@@ -131,7 +131,7 @@ def _score_inverted(
     for term in terms:
         share = profile[term]
         for at in range(starts[term], starts[term + 1]):
-            scores[rows[at]] += share * weights[at]
+            scores[np.uintp(rows[at])] += share * weights[at]  # unsigned: no check for counting from the end
     return scores
 
 

@@ -121,65 +121,60 @@ def _column(items: Items, name: str) -> object:
 
 
 def _vectors(fields: Sequence[_Field], count: int, weights: Mapping[str, float]) -> ContentTable:
-    rows = [np.empty(0, np.int64)]
-    terms = [np.empty(0, np.int64)]
+    rows = [np.empty(0, np.int32)]
+    terms = [np.empty(0, np.int32)]
     values = [np.empty(0)]
     size = 0
     for column in fields:
         found = np.bincount(column.codes, minlength=column.size)
         used = column.order[found[column.order] > 0]
-        rank = np.empty(column.size, np.int64)
-        rank[used] = np.arange(len(used))
+        rank = np.empty(column.size, np.int32)
+        rank[used] = np.arange(size, size + len(used), dtype=np.int32)
         rarity = weights.get(column.name, 1.0) * np.log1p(count / np.maximum(found, 1))
-        rows.append(np.repeat(np.arange(count), np.diff(column.offsets)))
-        terms.append(rank[column.codes] + size)
+        rows.append(np.repeat(np.arange(count, dtype=np.int32), np.diff(column.offsets)))
+        terms.append(rank[column.codes])
         values.append(rarity[column.codes])
         size += len(used)
-    row, term, value = np.concatenate(rows), np.concatenate(terms), np.concatenate(values)
-    # Put in order by one and then the other, so that sums below run by ascending term whatever the codes were.
-    term, row, value = _by(term, row, value, size)
-    row, term, value = _by(row, term, value, count)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=count))])
-    scaled = _normalised(offsets, value)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(term, minlength=size))])
-    _, by_row, inverted = _by(term, row, scaled, size)
+    # By term and then by row: within a row terms now ascend, so that sums run in one order whatever the codes were.
+    starts, by_term, by_row, value = _by(np.concatenate(terms), np.concatenate(rows), np.concatenate(values), size)
+    offsets, _, term, forward = _by(by_row, by_term, value, count)
+    norms = _norms(offsets, forward)
     return ContentTable(
         offsets,
-        term.astype(np.int32),
-        scaled.astype(np.float32),
+        term,
+        (forward / np.repeat(norms, np.diff(offsets))).astype(np.float32),
         starts,
-        by_row.astype(np.int32),
-        inverted.astype(np.float32),
+        by_row,
+        (value / norms[by_row]).astype(np.float32),
     )
 
 
 @kernel
 def _by(
-    keys: NDArray[np.int64], others: NDArray[np.int64], values: NDArray[np.float64], size: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """The triples ordered by key (0 to `size`), those of one key as they stood: a counting sort."""
-    ends = np.zeros(size + 1, np.int64)
+    keys: NDArray[np.int32], others: NDArray[np.int32], values: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+    """Where each key (0 to `size`) starts, and the triples by key, those of one key as they stood: a counting sort."""
+    starts = np.zeros(size + 1, np.int64)
     for key in keys:
-        ends[key + 1] += 1
+        starts[key + 1] += 1
     for key in range(size):
-        ends[key + 1] += ends[key]
-    ordered = np.empty_like(keys), np.empty_like(others), np.empty_like(values)
+        starts[key + 1] += starts[key]
+    free = starts.copy()
+    sorted_keys, sorted_others, sorted_values = np.empty_like(keys), np.empty_like(others), np.empty_like(values)
     for at in range(len(keys)):
-        to = ends[keys[at]]
-        ends[keys[at]] = to + 1
-        ordered[0][to], ordered[1][to], ordered[2][to] = keys[at], others[at], values[at]
-    return ordered
+        to = free[keys[at]]
+        free[keys[at]] = to + 1
+        sorted_keys[to], sorted_others[to], sorted_values[to] = keys[at], others[at], values[at]
+    return starts, sorted_keys, sorted_others, sorted_values
 
 
 @kernel
-def _normalised(offsets: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each row's values over their L2 norm."""
-    scaled = np.empty_like(values)
-    for row in range(len(offsets) - 1):
-        norm = 0.0
+def _norms(offsets: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The L2 norm of each row's values."""
+    norms = np.empty(len(offsets) - 1, np.float64)
+    for row in range(len(norms)):
+        total = 0.0
         for at in range(offsets[row], offsets[row + 1]):
-            norm += values[at] * values[at]
-        norm = np.sqrt(norm)
-        for at in range(offsets[row], offsets[row + 1]):
-            scaled[at] = values[at] / norm
-    return scaled
+            total += values[at] * values[at]
+        norms[row] = np.sqrt(total)
+    return norms
