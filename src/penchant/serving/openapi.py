@@ -77,7 +77,11 @@ def _paths() -> dict[str, dict[str, Json]]:
         "description": "The `position` of an answer: wait until the state reflects it.",
         "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
     }
-    lines: Json = {"application/x-ndjson": {"schema": {"type": "string", "description": "An event a line."}}}
+    lines: Json = {
+        "application/x-ndjson": {
+            "schema": {"type": "array", "description": "An event a line.", "items": {"$ref": REF + "Event"}}
+        }
+    }
     slate, taken = {200: ("The slate.", "Answer")}, {202: ("Durable.", "Accepted"), 422: ("Nothing taken.", "Accepted")}
     return {
         "/v1/events": {
