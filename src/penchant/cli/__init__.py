@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import penchant
+from penchant.cli.demo import demo
 from penchant.cli.evaluate import evaluate
 from penchant.cli.explain import explain
 from penchant.cli.init import init
@@ -50,6 +51,7 @@ app.command()(evaluate)
 app.command()(replay)
 app.command()(recommend)
 app.command()(explain)
+app.command()(demo)
 
 
 def main() -> None:

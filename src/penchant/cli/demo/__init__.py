@@ -1,0 +1,157 @@
+"""`penchant demo`: the whole loop, on a simulated film service or on recorded ratings."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+
+from penchant.cli.context import Json, clean, err, out, print_json
+from penchant.cli.demo.films import SETTINGS, FilmService
+from penchant.cli.demo.server import DemoFailed, Server, Training
+from penchant.cli.demo.show import table
+from penchant.cli.init import preset
+from penchant.cli.progress import bars
+from penchant.settings import FILE
+
+
+@clean
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Exit at the end instead of staying up.")] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Replay this MovieLens folder or zip instead.", show_default=False)
+    ] = None,
+    slates: Annotated[int, typer.Option(help="How many slates viewers are shown.", min=100)] = 6_000,
+    events: Annotated[int, typer.Option(help="Interactions before the launch.", min=1_000)] = 100_000,
+    films: Annotated[int, typer.Option(min=100)] = 2_000,
+    viewers: Annotated[int, typer.Option(min=100)] = 5_000,
+    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 1,
+    requests: Annotated[int, typer.Option(help="With --data: how many slates are judged.", min=10)] = 2_000,
+    dir: Annotated[Path, typer.Option("--dir", help="Made anew on each run.")] = Path("demo"),
+    json: Json = False,
+) -> None:
+    """Show the whole loop: events in, slates out, training, publishing, and what it is worth.
+
+    \b
+    penchant demo                 # a simulated film service; stays up
+    penchant demo --once
+    penchant demo --once --data ml-latest-small
+    """
+    begun = time.monotonic()
+    prepare(dir)
+    if data is not None:
+        from penchant.cli.demo.movielens import replay_ratings
+
+        figures = replay_ratings(dir, data, requests=requests, seed=seed, once=once, begun=begun, json=json)
+    else:
+        figures = _films(dir, once, slates, events, films, viewers, seed, begun, json)
+    if json:
+        print_json(figures)
+    if not figures["passed"]:
+        raise typer.Exit(1)
+
+
+def prepare(folder: Path) -> None:
+    """An empty folder for the demo; refuses to clear one that the demo did not make."""
+    if folder.exists():
+        mark = folder / ".penchant-demo"
+        if not mark.exists() and any(folder.iterdir()):
+            raise DemoFailed(f"{folder} is there already and no demo made it; name another with --dir")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / ".penchant-demo").touch()
+
+
+def write_settings(folder: Path, text: str) -> None:
+    """The settings, on a clock that follows the events: simulated and recorded time pass faster than ours."""
+    text = text.replace('source = "system"', 'source = "events"')
+    (folder / FILE).write_text(text, encoding="utf-8")
+
+
+def _films(
+    folder: Path, once: bool, slates: int, events: int, films: int, viewers: int, seed: int, begun: float, json: bool
+) -> dict[str, Any]:
+    write_settings(folder, preset("films") + SETTINGS)
+    server = Server(folder)
+    try:
+        with bars() as tell:
+            tell("start", 0, 1)
+            server.wait_ready()
+            tell("start", 1, 1)
+            service = FilmService(server.url, seed=seed, films=films, viewers=viewers)
+            for name, stream, total in (
+                ("catalogue", service.catalogue(), films + viewers),
+                ("history", service.world.history(events), events),
+            ):
+                for done in service.post(stream):
+                    tell(name, min(done, total), total)
+                tell(name, total, total)
+            service.serve(1)
+            first = time.monotonic() - begun
+            tell("train", 0, 1)
+            trained = [Training(folder, simulate=4_000, seed=seed).result()]
+            tell("train", 1, 1)
+        _tell(f"first slate after {first:.1f} s; {_verdict(trained[0])}", json)
+        trained.append(_serve(service, folder, slates, seed, json))
+        figures = service.tally.figures(len(service.world.films))
+        figures["audit"] = service.audit()
+        figures["training"] = trained
+        figures["seconds"] = {"first_slate": round(first, 1), "total": round(time.monotonic() - begun, 1)}
+        audit, answered = figures["audit"], figures["requests"]
+        figures["passed"] = audit["lost"] == 0 and audit["doubled"] == 0 and answered["failed"] == 0
+        if not json:
+            out.print(table(figures, "Penchant, on a simulated film service"))
+            out.print(f"time to first slate {first:.1f} s, total {figures['seconds']['total']:.1f} s")
+        if not once:
+            stay(server, "v17", folder)
+    finally:
+        server.stop()
+    return figures
+
+
+def _serve(service: FilmService, folder: Path, slates: int, seed: int, json: bool) -> dict[str, object]:
+    """Serve while the figures are shown, training once more on real impressions half-way."""
+    serving = threading.Thread(target=service.serve, args=(slates,), daemon=True)
+    serving.start()
+    second: Training | None = None
+    with Live(console=err, refresh_per_second=2, transient=True) as live:
+        while serving.is_alive() or (second is not None and second.running()):
+            shown = len(service.tally.requests)
+            if second is None and shown >= slates // 2:
+                second = Training(folder, simulate=4_000, seed=seed)
+            live.update(table(service.tally.figures(len(service.world.films)), f"{shown:,} of {slates:,} slates"))
+            time.sleep(0.5)
+    told = second.result() if second is not None else {}
+    if told:
+        _tell(f"trained again beside the traffic: {_verdict(told)}", json)
+    return told
+
+
+def stay(server: Server, user: str, folder: Path) -> None:
+    """Say where to look, and stay up until Ctrl-C."""
+    err.print(f"\nstill up at {server.url}, until Ctrl-C")
+    err.print(f"  {server.url}/docs          every call, to try out")
+    err.print(f"  {server.url}/v1/trending   what is popular now")
+    err.print(f"  {server.url}/metrics       for Prometheus")
+    err.print(f"  penchant recommend {user} --dir {folder}")
+    err.print(f"  penchant replay --dir {folder}    derive what was shown again, bit for bit")
+    try:
+        while True:
+            time.sleep(3_600)
+    except KeyboardInterrupt:
+        err.print("stopping")
+
+
+def _verdict(trained: dict[str, object]) -> str:
+    gate = trained["gate"]
+    reason = gate["reason"] if isinstance(gate, dict) else ""
+    return f"{'published' if trained['published'] else 'not published'}: {reason}"
+
+
+def _tell(text: str, json: bool) -> None:
+    (err if json else out).print(text, soft_wrap=True)
