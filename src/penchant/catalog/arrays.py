@@ -76,7 +76,7 @@ def joined_keyed(parts: Sequence[Keyed]) -> Keyed:
 
 
 @kernel
-def _splice(  # noqa: PLR0917 - a compiled loop takes plain arrays
+def _splice(
     old_offsets: NDArray[Any],
     old: NDArray[Any],
     rows: NDArray[Any],

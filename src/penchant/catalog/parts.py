@@ -49,6 +49,16 @@ class Roster:
                 raise AnotherState
             self.ids.append(profile.item_id)
 
+    def rows_of(self, hashes: IntArray) -> IntArray:
+        """The rows of hashed ids, -1 where there is none."""
+        if 4 * len(hashes) < len(self.ids):
+            return np.fromiter((self.rows.get(key, -1) for key in hashes.tolist()), np.int64, len(hashes))
+        known = np.fromiter(self.rows, np.int64, len(self.rows))
+        order = np.argsort(known)
+        places = np.minimum(np.searchsorted(known, hashes, sorter=order), len(known) - 1)
+        rows = order[places]  # keys were put in by row, so the place of a key in the dictionary is its row
+        return np.where(known[rows] == hashes, rows, -1)
+
     def row_of(self, key: Key) -> int:
         try:
             return self.rows[hash_id(key[1:].decode())]
@@ -142,18 +152,15 @@ class NeighbourColumns:
         count = len(roster.ids)
         if not runs and len(self.value.offsets) == count + 1:
             return
-        lists = [_neighbours(roster, blob) for _, blob in runs]
-        nothing = np.empty(0, np.int64)
-        new = Keyed(
-            offsets_of([len(rows) for rows, _ in lists]),
-            np.concatenate([nothing, *(rows for rows, _ in lists)]),
-            np.concatenate([nothing, *(counts for _, counts in lists)]),
-        )
-        self.value = spliced_keyed(self.value, count, np.array([row for row, _ in runs], np.int64), new)
+        rows = np.array([row for row, _ in runs], np.int64)
+        self.value = spliced_keyed(self.value, count, rows, _joined(roster, [blob for _, blob in runs]))
 
 
-def _neighbours(roster: Roster, blob: bytes) -> tuple[IntArray, IntArray]:
-    hashes, counts = np.frombuffer(blob, "<i8").reshape(2, -1)
-    rows = np.fromiter((roster.rows.get(key, -1) for key in hashes.tolist()), np.int64, len(hashes))
-    order = np.argsort(rows)[np.count_nonzero(rows < 0) :]
-    return rows[order], counts[order]
+def _joined(roster: Roster, blobs: Sequence[bytes]) -> Keyed:
+    halves = [np.frombuffer(blob, "<i8").reshape(2, -1) for blob in blobs]
+    hashes, counts = np.concatenate([np.empty((2, 0), np.int64), *halves], axis=1)
+    rows = roster.rows_of(hashes)
+    owners = np.repeat(np.arange(len(blobs)), [half.shape[1] for half in halves])
+    order = np.lexsort((rows, owners))
+    order = order[rows[order] >= 0]
+    return Keyed(offsets_of(np.bincount(owners[order], minlength=len(blobs))), rows[order], counts[order])

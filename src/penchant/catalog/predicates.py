@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.candidates import Mask
+from penchant.core.compile import kernel
 from penchant.core.errors import InvalidEvent, InvalidRequest
 from penchant.core.items import Items
 from penchant.core.schema import Attribute, Schema
@@ -165,9 +166,17 @@ def _category_among(items: Items, name: str, values: list[object]) -> Mask:
 
 def _tags_among(items: Items, name: str, values: list[object]) -> Mask:
     column = items.tags[name]
-    hits = np.flatnonzero(_chosen(column.vocabulary.codes, values)[column.codes])
-    mask = np.zeros(items.count, np.bool_)
-    mask[np.searchsorted(column.offsets, hits, side="right") - 1] = True
+    return _any_chosen(column.offsets, column.codes, _chosen(column.vocabulary.codes, values))
+
+
+@kernel
+def _any_chosen(offsets: NDArray[np.int64], codes: NDArray[np.int32], chosen: Mask) -> Mask:
+    mask = np.zeros(len(offsets) - 1, np.bool_)
+    for row in range(len(mask)):
+        for at in range(offsets[row], offsets[row + 1]):
+            if chosen[codes[at]]:
+                mask[row] = True
+                break
     return mask
 
 

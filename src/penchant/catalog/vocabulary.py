@@ -30,42 +30,39 @@ class Counted:
 
         Returns the new codes of `came`, and what each old code becomes (-1 where it ends), or None when all stay.
         """
-        old = self.vocabulary
-        known = dict(old.codes)
-        provisional = np.fromiter((known.setdefault(value, len(known)) for value in came), np.int32, len(came))
-        size = len(known)
-        counts = np.bincount(provisional, minlength=size) - np.bincount(gone, minlength=size)
-        counts[: len(old.values)] += self._counts
-        if size == len(old.values) and counts.all():
+        codes, size = self.vocabulary.codes, len(self.vocabulary.values)
+        added: dict[str, int] = {}  # provisional codes, after the old ones
+        provisional = np.fromiter(
+            (
+                code if (code := codes.get(value)) is not None else added.setdefault(value, size + len(added))
+                for value in came
+            ),
+            np.int32,
+            len(came),
+        )
+        counts = np.bincount(provisional, minlength=size + len(added))
+        counts[:size] += self._counts - np.bincount(gone, minlength=size)
+        if not added and counts.all():
             self._counts = counts
             return provisional, None
-        values = list(known)
-        remap = _order(values, counts, len(old.values))
-        kept = np.flatnonzero(remap >= 0)
-        order = kept[np.argsort(remap[kept])]
-        self._renew([values[code] for code in order], order, known)
+        order = _order(self.vocabulary.values, list(added), counts)
+        self._renew(list(added), order)
         self._counts = counts[order]
-        return remap[provisional], remap[: len(old.values)]
+        remap = np.full(len(counts), -1, np.int32)
+        remap[order] = np.arange(len(order))
+        return remap[provisional], remap[:size]
 
-    def _renew(self, values: list[str], order: NDArray[np.intp], provisional: dict[str, int]) -> None:
+    def _renew(self, added: list[str], order: NDArray[np.intp]) -> None:
         old = self.vocabulary
-        fresh = list(provisional)[len(old.values) :]
-        hashes = np.concatenate([old.hashes, np.fromiter((hash_id(value) for value in fresh), np.int64, len(fresh))])
-        codes = {value: code for code, value in enumerate(values)}
-        self.vocabulary = Vocabulary(tuple(values), codes, hashes[order])
+        both = np.array([*old.values, *added], np.object_)
+        values = tuple(both[order].tolist())
+        hashes = np.concatenate([old.hashes, np.array([hash_id(value) for value in added], np.int64)])
+        self.vocabulary = Vocabulary(values, dict(zip(values, range(len(values)), strict=True)), hashes[order])
 
 
-def _order(values: list[str], counts: NDArray[np.int64], old: int) -> Codes:
-    """What each provisional code becomes: the first `old` values are sorted, the others are merged in between."""
-    living = counts > 0
-    added = sorted((code for code in range(old, len(values)) if living[code]), key=values.__getitem__)
-    places = [bisect_left(values, values[code], 0, old) for code in added]
-    before = np.zeros(old + 1, np.int64)  # how many new values come before the old value of this code
-    np.add.at(before, places, 1)
-    remap = np.full(len(values), -1, np.int32)
-    rank = np.cumsum(living[:old]) - 1 + np.cumsum(before)[:old]
-    remap[:old] = np.where(living[:old], rank, -1)
-    kept_before = np.concatenate([[0], np.cumsum(living[:old])])
-    for index, (code, place) in enumerate(zip(added, places, strict=True)):
-        remap[code] = index + kept_before[place]
-    return remap
+def _order(old: Sequence[str], added: list[str], counts: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The provisional codes in the order of their values, without those that do not occur; `old` is sorted."""
+    by_value = sorted(range(len(added)), key=added.__getitem__)
+    places = [bisect_left(old, added[index]) for index in by_value]
+    order = np.insert(np.arange(len(old)), places, np.array(by_value, np.intp) + len(old))
+    return order[counts[order] > 0]
