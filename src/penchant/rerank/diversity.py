@@ -110,19 +110,19 @@ def overlaps(
     if limit == 0:
         return out
     # Rows stand one behind the other, so that all codes are compared at once; running totals then give each row its
-    # own without a loop inside the loop.
-    flat = codes[begin[0] : end[limit - 1]]
-    hits = np.zeros(len(flat), np.int32)
+    # own without a loop inside the loop. Unsigned indexes need no test for counting from the end.
+    base = np.uintp(begin[0])
+    n = np.uintp(end[limit - 1]) - base
+    one = np.uintp(1)
+    totals = np.zeros(n + one, np.int32)
     for m in range(begin[j], end[j]):
         code = codes[m]
-        for k in range(len(flat)):
-            hits[k] += flat[k] == code
-    totals = np.empty(len(flat) + 1, np.int32)
-    totals[0] = 0
-    for k in range(len(flat)):
-        totals[k + 1] = totals[k] + hits[k]
-    for i in range(limit):
-        out[i] = totals[end[i] - begin[0]] - totals[begin[i] - begin[0]]
+        for k in range(n):
+            totals[k + one] += codes[base + k] == code
+    for k in range(n):
+        totals[k + one] += totals[k]
+    for i in range(np.uintp(limit)):
+        out[i] = totals[np.uintp(end[i]) - base] - totals[np.uintp(begin[i]) - base]
     return out
 
 

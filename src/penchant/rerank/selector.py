@@ -156,6 +156,8 @@ def _choose(
             explored[filled] = choice != greedy
         shown[filled] = choice
         filled += 1
+        if filled == size:
+            break
         apply_caps(begin, end, codes, caps, shown[:filled], barred)
         if diversity > 0.0 and choice < begin.shape[1]:  # else the pool is used up
             found = similarities(begin, end, codes, similar, choice, len(value))
