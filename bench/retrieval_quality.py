@@ -141,15 +141,17 @@ def measure(world: World, source: Source, n: int = 10) -> tuple[float, float, fl
 def main() -> None:
     world = load(folder(sys.argv[1] if len(sys.argv) > 1 else None))
     start = time.perf_counter()
-    items = np.array([hash_id(film) for film in world.items.ids], np.int64)
-    model = fit_ease(world.matrix(), items, 200.0)
-    print(f"EASE fitted on {len(items):,} items: {time.perf_counter() - start:.1f} s\n")
+    visits = world.matrix()
+    frequent = np.flatnonzero(np.bincount(visits.indices, minlength=world.items.count) >= 5)
+    items = np.array([hash_id(world.items.ids[row]) for row in frequent], np.int64)
+    model = fit_ease(visits[:, frequent], items, 200.0)
+    print(f"EASE fitted on the {len(items):,} films with 5 visits: {time.perf_counter() - start:.1f} s\n")
     print(f"{'source':24} {'HR@10':>7} {'NDCG@10':>8} {'µs':>7}")
     sources: list[Source] = [
         Popular("popular"),
         Covisit("covisit"),
         Ease("ease", model),
-        Ease("ease, newest first", model, decay=0.95),
+        Ease("ease without decay", model, decay=1.0),
         Content("content"),
     ]
     for source in sources:

@@ -136,7 +136,7 @@ class Ease:
 
     name: str
     model: EaseModel | None = None
-    decay: float = 1.0
+    decay: float = 0.9
     depth: int = 100
     _seen: _Seen = field(default_factory=_Seen, repr=False, compare=False)
 

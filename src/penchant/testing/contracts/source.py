@@ -17,7 +17,7 @@ from penchant.core.query import Query
 from penchant.core.stages import RowScorer, Source
 from penchant.testing.strategies import generators, make_items, make_query, random_items, random_query
 
-_INHERITED = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.differing_executors])
+_INHERITED = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.differing_executors])
 """One test method runs in many subclasses here, on purpose."""
 
 
@@ -137,7 +137,7 @@ class SourceContract:
         assert len(source.score_rows(query, everything[:0])) == 0
         assert _frozen(query) == before
 
-    @settings(_INHERITED, max_examples=20)
+    @settings(_INHERITED, max_examples=10)
     @given(rng=generators(), count=st.integers(0, 20))
     def test_preparing_is_pure(self, rng: np.random.Generator, count: int) -> None:
         items = self.items(rng, count)
@@ -148,7 +148,7 @@ class SourceContract:
         assert _frozen(source.prepare(items)) == _frozen(table)
         assert _frozen(self.make(items).prepare(items)) == _frozen(table)
 
-    @settings(_INHERITED, max_examples=20)
+    @settings(_INHERITED, max_examples=10)
     @given(rng=generators(), counts=st.lists(st.integers(0, 12), max_size=4))
     def test_pictures_prepared_before_leave_no_trace(self, rng: np.random.Generator, counts: list[int]) -> None:
         items = self.items(rng, 12)
