@@ -73,10 +73,12 @@ ABSENT = Absent()
 
 
 def fail(field: str, reason: str, message: str) -> Never:
+    """Raise `InvalidEvent`."""
     raise InvalidEvent(field, reason, message)
 
 
 def read_id(raw: dict[str, Any], name: str, prefix: str = "") -> str:
+    """The id `raw[name]`, which must be there; `prefix` leads to it in the path of a refusal."""
     value = raw.get(name, ABSENT)
     if isinstance(value, str):
         if 0 < len(value) <= MAX_ID and ((value.isascii() and value.isprintable()) or not _NOT_IN_IDS.search(value)):
@@ -88,15 +90,18 @@ def read_id(raw: dict[str, Any], name: str, prefix: str = "") -> str:
 
 
 def read_optional_id(raw: dict[str, Any], name: str) -> str | None:
+    """The id `raw[name]`, None where it is absent or null."""
     return None if raw.get(name) is None else read_id(raw, name)
 
 
 def read_ts(raw: dict[str, Any]) -> Millis | None:
+    """The time `raw["ts"]`, None where it is absent or null."""
     value = raw.get("ts")
     return None if value is None else parse_time(value)
 
 
 def read_flag(raw: dict[str, Any], name: str) -> bool | None:
+    """The flag `raw[name]`, None where it is absent or null."""
     value = raw.get(name)
     if value is not None and not isinstance(value, bool):
         refuse(name, value, "true or false")
@@ -216,12 +221,14 @@ def _read_time(text: str, field: str) -> Millis:
 
 
 def refuse(field: str, value: object, wanted: str) -> Never:
+    """Refuse a value of the wrong type, or one that is missing."""
     if value is ABSENT:
         fail(field, "missing", f"{field.rpartition('.')[2]} is required: {wanted}")
     fail(field, "wrong_type", f"expected {wanted}, not {kind_of(value)}")
 
 
 def kind_of(value: object) -> str:
+    """What a JSON value is called in a message."""
     names = {dict: "an object", list: "a list", str: "text", bool: "a flag", int: "a number", float: "a number"}
     return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
 
@@ -242,6 +249,7 @@ def safe_name(value: object) -> str:
 
 
 def hint(value: object, known: Any) -> str:
+    """The name nearest to what was written, or all that there are."""
     near = difflib.get_close_matches(value[:60], known, n=1, cutoff=0.5) if isinstance(value, str) else []
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
 

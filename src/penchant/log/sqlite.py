@@ -171,7 +171,6 @@ class SqliteLog:
         db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = ON")
-        db.execute("PRAGMA cache_size = -16000")
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         return db
 
@@ -181,6 +180,7 @@ class SqliteLog:
         if version not in {0, _VERSION}:
             raise PenchantError(f"{self._path} is a log of format {version}; this version of Penchant reads {_VERSION}")
         db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA cache_size = -16000")  # readers lose their cache at every commit: not theirs
         with self._transaction():
             for statement in CREATE.split(";\n"):
                 db.execute(statement)

@@ -125,7 +125,6 @@ class SqliteStore:
         db.execute(f"PRAGMA page_size = {_PAGE}")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA secure_delete = ON")
-        db.execute("PRAGMA cache_size = -16000")
         return db
 
     def _open(self) -> bool:
@@ -134,6 +133,7 @@ class SqliteStore:
         if version not in {0, _VERSION}:
             raise PenchantError(f"{self._path} has format {version}, not {_VERSION}: delete it, the log rebuilds it")
         db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA cache_size = -16000")  # readers lose their cache at every commit: not theirs
         with self._transaction():
             for statement in _CREATE.split(";\n"):
                 db.execute(statement)
