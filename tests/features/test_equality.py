@@ -12,12 +12,11 @@ from features.world import DAY, HOUR, MINUTE, PLAN, READER, SCHEMA, SETTINGS, Di
 from penchant.core.items import Keyed
 from penchant.core.log import Record
 from penchant.core.state import item_key, user_key
-from penchant.features.blob import concatenate
+from penchant.features.blob import concatenate, words_of
 from penchant.features.finalise import finish_cross
 from penchant.features.offline import OfflineFeatures, Recomputed
 from penchant.features.plan import Cross
 from penchant.features.reader import last_rows, top_pairs
-from penchant.features.reading import read_scalars
 from penchant.features.spec import Side
 from penchant.testing.oracles.features import Answer, FeatureOracle
 
@@ -84,12 +83,12 @@ def side(request: pytest.FixtureRequest) -> Side:
 
 
 def test_online_integers_equal_offline(world: World, side: Side) -> None:
-    asked, plan = world.asked[side], PLAN.user if side == "user" else PLAN.item
+    asked = world.asked[side]
     recomputed = world.offline.evaluate(side, *asked)
     reader = READER._user if side == "user" else READER._item
     for row, (blob, now) in enumerate(zip(world.blobs(side), asked.now, strict=True)):
         words, at = concatenate([blob])
-        online, _ = read_scalars(words, at, reader._parts, reader._weights, plan.slots, now)
+        online, _ = reader.scalars(words, at, now)
         assert online[0].tolist() == recomputed.integers[row].tolist(), (asked.entities[row], asked.positions[row], now)
 
 
@@ -107,15 +106,15 @@ def test_online_equals_offline(world: World, side: Side) -> None:
 
 
 def _check_lists(side: Side, blob: bytes | None, now: int, recomputed: Recomputed, row: int) -> None:
-    words, at = concatenate([blob])
+    words = words_of(blob)
     reader = READER._user if side == "user" else READER._item
     lists = reader.lists(words)
     for mine, theirs in zip(lists, recomputed.lists, strict=True):
         assert mine.tolist() == theirs[row].tolist()
-    pairs = reader._pairs(words, at, reader._keyed, now) if blob is not None else None
+    pairs = reader.pairs(words, now, tops=True)
     for listing in reader.side.listings:
         if listing.agg == "top":
-            mine = top_pairs(*pairs[listing.index], listing.n) if pairs else []
+            mine = top_pairs(*pairs[listing.index], listing.n)
             assert mine == recomputed.tops[listing.name][row]
         else:
             assert (

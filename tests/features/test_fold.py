@@ -20,7 +20,7 @@ from features.world import (
     interaction,
     random_records,
 )
-from penchant.core.events import Impression, Interaction, ShownItem, UserErased
+from penchant.core.events import Impression, Interaction, ItemUpdate, ShownItem, UserErased
 from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, LATE, Record
 from penchant.core.state import item_key, user_key
@@ -101,6 +101,18 @@ def test_a_retraction_leaves_nothing_behind() -> None:
     assert described["u_watch_sum_1d"] == 0.0
     assert described["u_watch_mean_7d"] == 0.0
     assert described["total_watch"] == 2.0
+
+
+def test_a_retraction_in_another_tile_takes_the_key_away() -> None:
+    records = [
+        record(1, ItemUpdate(item_id="i1", attributes={"genres": ["g"]})),
+        record(2, interaction("watch", 1, 1, 5.0), ts=NOW - DAY, ingested=NOW),
+        record(3, interaction("watch", 1, 1, -5.0)),
+    ]
+    state = READER.user(3, fold(records)[user_key("u1")], None, NOW)
+    parts = {cross.name: state.keyed[cross.part] for cross in PLAN.cross}
+    assert parts["ux_genre_watch_7d"][0].tolist() == []
+    assert [array.tolist() for array in parts["ux_genre_watch"]] == [[hash_id("g")], [2]]
 
 
 def test_a_mean_counts_only_records_with_a_value() -> None:

@@ -34,7 +34,7 @@ class Recomputed:
     """What the log says, by request."""
 
     integers: Ints
-    """int64[n, slots + 1], as the online kernel gives; the last slot is 0."""
+    """int64[n, slots], as the online kernel gives."""
     features: NDArray[np.float32]
     """float32[n, columns]."""
     keyed: dict[str, Keyed]
@@ -103,7 +103,7 @@ class OfflineFeatures:
         }
         return Recomputed(
             integers=integers,
-            features=Finaliser(plan.columns, plan.slots).finish(integers),
+            features=Finaliser(plan.columns).finish(integers),
             keyed=crosses,
             tops=tops,
             lists=[self._list(plan, kept, n) for kept in plan.lists],
@@ -128,7 +128,7 @@ class OfflineFeatures:
         self._db.unregister("numpy_columns")
 
     def _scalars(self, plan: SidePlan, n: int) -> Ints:
-        integers = np.zeros((n, plan.slots + 1), np.int64)
+        integers = np.zeros((n, plan.slots), np.int64)
         sums = [part for part in plan.parts if not part.k and not part.half_life]
         if sums:
             terms = ", ".join(

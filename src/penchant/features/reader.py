@@ -29,7 +29,7 @@ from penchant.features.blob import (
 from penchant.features.builtin import HIDDEN, HISTORY, SEEN
 from penchant.features.finalise import Finaliser, finish_cross
 from penchant.features.plan import Cross, Listing, Part, Plan, SidePlan
-from penchant.features.reading import read_keyed, read_scalars
+from penchant.features.reading import count_keyed, read_keyed, read_scalars
 from penchant.features.spec import Side
 from penchant.features.tiles import tail_tile
 
@@ -76,7 +76,7 @@ class Reader:
                 keyed=((_EMPTY, _EMPTY),) * self.plan.user.crossed,
             )
         words = words_of(blob)
-        ints, pairs = self._user.one(words, now)
+        ints, _ = self._user.scalars(words, np.array((0, len(words)), np.int64), now)
         lists = self._user.lists(words)
         return UserState(
             position=position,
@@ -85,7 +85,7 @@ class Reader:
             seen=lists[SEEN][:, 2],
             hidden=lists[HIDDEN][:, 2],
             features=self._user.finaliser.finish(ints)[0],
-            keyed=pairs,
+            keyed=self._user.pairs(words, now) if self.plan.user.crossed else (),
         )
 
     def items(self, blobs: Sequence[bytes | None], now: Millis) -> tuple[NDArray[np.float32], dict[str, Keyed]]:
@@ -141,7 +141,7 @@ class _SideReader:
 
     def __init__(self, side: SidePlan) -> None:
         self.side = side
-        self.finaliser = Finaliser(side.columns, side.slots)
+        self.finaliser = Finaliser(side.columns)
         starts: dict[tuple[Millis, Millis], int] = {}
         tables: list[Ints] = []
         for key, table in side.weights.items():
@@ -151,7 +151,7 @@ class _SideReader:
         self._parts = self._table(side.parts, starts)
         self._keyed = self._table(side.keyed, starts)
         self._crossed = self._keyed[: side.crossed]
-        self.defaults = self.finaliser.finish(np.zeros((1, side.slots + 1), np.int64))[0]
+        self.defaults = self.finaliser.finish(np.zeros((1, side.slots), np.int64))[0]
         self.defaults.flags.writeable = False
 
     def _table(self, parts: Sequence[Part], starts: Mapping[tuple[Millis, Millis], int]) -> Ints:
@@ -162,34 +162,41 @@ class _SideReader:
             rows.append((part.cell, part.hop, part.window, starts.get(decay, 0), len(table), part.k, part.slot))
         return np.array(rows, np.int64).reshape(-1, 7)
 
-    def one(self, words: Ints, now: Millis) -> tuple[Ints, tuple[tuple[Ints, Ints], ...]]:
-        """Integers [1, slots + 1] and the (keys, integers) of each crossed part of one blob."""
-        at = np.array((0, len(words)), np.int64)
-        ints, _ = read_scalars(words, at, self._parts, self._weights, self.side.slots, now)
-        if not self.side.crossed:
-            return ints, ()
-        return ints, self._pairs(words, at, self._crossed, now)
+    def scalars(self, words: Ints, at: Ints, now: Millis) -> tuple[Ints, Ints]:
+        """Integers int64[n, slots] of concatenated blobs, and when each changes next."""
+        ints = np.zeros((len(at) - 1, self.side.slots), np.int64)
+        change = np.empty(len(at) - 1, np.int64)
+        read_scalars(words, at, self._parts, self._weights, now, ints, change)
+        return ints, change
 
-    def _pairs(self, words: Ints, at: Ints, parts: Ints, now: Millis) -> tuple[tuple[Ints, Ints], ...]:
-        offsets, keys, values, _ = read_keyed(words, at, parts, self._weights, now)
-        ends = offsets.tolist()
-        return tuple((keys[a:b], values[a:b]) for a, b in itertools.pairwise(ends))
+    def pairs(self, words: Ints, now: Millis, *, tops: bool = False) -> tuple[tuple[Ints, Ints], ...]:
+        """The (keys, integers) of each keyed part of one blob, those of `top` listings only if asked."""
+        parts = self._keyed if tops else self._crossed
+        bound = len(parts) * int(words[ROWS_AT]) if len(words) else 0
+        offsets = np.zeros(len(parts) + 1, np.int64)
+        keys, values = np.empty((2, bound), np.int64)
+        at, change = np.array((0, len(words)), np.int64), np.empty(1, np.int64)
+        read_keyed(words, at, parts, self._weights, now, offsets, keys, values, change)
+        return tuple((keys[a:b], values[a:b]) for a, b in itertools.pairwise(offsets.tolist()))
 
     def many(self, blobs: Sequence[bytes | None], now: Millis) -> Evaluated:
         words, at = concatenate(blobs)
-        ints, change = read_scalars(words, at, self._parts, self._weights, self.side.slots, now)
-        offsets, keys, values, later = read_keyed(words, at, self._crossed, self._weights, now)
+        ints, change = self.scalars(words, at, now)
         n = len(blobs)
-        parts = []
-        for p in range(self.side.crossed):
-            start, end = offsets[p * n], offsets[(p + 1) * n]
-            parts.append(Keyed(offsets[p * n : (p + 1) * n + 1] - start, keys[start:end], values[start:end]))
         keyed: dict[str, Keyed] = {}
-        for cross in self.side.crosses:
-            keyed[cross.name] = parts[cross.part]
-            if cross.per >= 0:
-                keyed[cross.per_name] = parts[cross.per]
-        return Evaluated(self.finaliser.finish(ints), keyed, np.minimum(change, later))
+        if self.side.crossed:
+            offsets = np.zeros(self.side.crossed * n + 1, np.int64)
+            keys, values = np.empty((2, count_keyed(words, at, self._crossed, now)), np.int64)
+            read_keyed(words, at, self._crossed, self._weights, now, offsets, keys, values, change)
+            parts = []
+            for p in range(self.side.crossed):
+                start, end = offsets[p * n], offsets[(p + 1) * n]
+                parts.append(Keyed(offsets[p * n : (p + 1) * n + 1] - start, keys[start:end], values[start:end]))
+            for cross in self.side.crosses:
+                keyed[cross.name] = parts[cross.part]
+                if cross.per >= 0:
+                    keyed[cross.per_name] = parts[cross.per]
+        return Evaluated(self.finaliser.finish(ints), keyed, change)
 
     def lists(self, words: Ints) -> list[Ints]:
         """The lists of a blob as int64[n, 5], or [n, 3] where distinct; views."""
@@ -209,14 +216,13 @@ class _SideReader:
         self, words: Ints, now: Millis, actions: Sequence[str], names: Callable[[int], str | None]
     ) -> dict[str, float | list[dict[str, Any]] | None]:
         side = self.side
-        at = np.array((0, len(words)), np.int64)
-        ints, _ = read_scalars(words, at, self._parts, self._weights, side.slots, now)
+        ints, _ = self.scalars(words, np.array((0, len(words)), np.int64), now)
         values = self.finaliser.finish(ints)[0].tolist()
         described: dict[str, float | list[dict[str, Any]] | None] = {
             column.name: None if math.isnan(value) else value
             for column, value in zip(side.columns, values, strict=True)
         }
-        pairs = self._pairs(words, at, self._keyed, now)
+        pairs = self.pairs(words, now, tops=True)
         for cross in side.crosses:
             described[cross.name] = [
                 {"key": names(key) or str(key), "value": value} for key, value in finished_pairs(cross, pairs)

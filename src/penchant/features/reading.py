@@ -15,16 +15,15 @@ Ints = NDArray[np.int64]
 
 
 @kernel
-def read_scalars(words: Ints, words_at: Ints, parts: Ints, weights: Ints, slots: int, now: int) -> tuple[Ints, Ints]:
-    """Integers int64[n, slots + 1] (the last slot stays 0) of n blobs at `now`, and when each changes next by itself.
+def read_scalars(words: Ints, words_at: Ints, parts: Ints, weights: Ints, now: int, ints: Ints, change: Ints) -> None:
+    """Write the integers of n blobs at `now` to `ints`, int64[n, slots] of zeros, and when each changes next by itself.
 
-    `parts` is int64[parts, 7]: cell, hop, window, first weight, number of weights (0: no decay), k, slot.
+    `parts` is int64[parts, 7]: cell, hop, window, first weight, number of weights (0: no decay), k, slot. Results go
+    into arrays that the caller made: handing arrays back costs more than a small reading does.
     """
-    n = len(words_at) - 1
-    ints = np.zeros((n, slots + 1), np.int64)
-    change = np.full(n, NEVER, np.int64)
-    for e in range(n):
+    for e in range(len(words_at) - 1):
         base = words_at[e]
+        change[e] = NEVER
         if words_at[e + 1] == base:
             continue
         rows = words[base + ROWS_AT]
@@ -34,63 +33,66 @@ def read_scalars(words: Ints, words_at: Ints, parts: Ints, weights: Ints, slots:
             change[e] = min(change[e], due)
             slot = parts[p, 6]
             if parts[p, 5] > 0:
-                count, kth = _bottom_k(words, start, end, parts[p, 5])
-                ints[e, slot] = count
-                ints[e, slot + 1] = kth
-            elif parts[p, 4] > 0:
-                total = np.int64(0)
-                for at in range(start, end, ROW):
-                    total += words[at + 2] * _weight(words[at], parts[p], weights, now)
-                ints[e, slot] = total
+                ints[e, slot], ints[e, slot + 1] = _bottom_k(words, start, end, parts[p, 5])
             else:
-                total = np.int64(0)
+                total = 0
                 for at in range(start, end, ROW):
-                    total += words[at + 2]
+                    weight = _weight(words[at], parts[p], weights, now) if parts[p, 4] > 0 else 1
+                    total += words[at + 2] * weight
                 ints[e, slot] = total
-    return ints, change
 
 
 @kernel
-def read_keyed(words: Ints, words_at: Ints, parts: Ints, weights: Ints, now: int) -> tuple[Ints, Ints, Ints, Ints]:
-    """Integers by key: (offsets int64[parts * n + 1], keys, values, next change int64[n]).
+def count_keyed(words: Ints, words_at: Ints, parts: Ints, now: int) -> int:
+    """How many rows `read_keyed` will read: as many keys at most will come out."""
+    count = 0
+    for e in range(len(words_at) - 1):
+        base = words_at[e]
+        if words_at[e + 1] > base:
+            first = base + HEADER + words[base + LISTS_AT]
+            for p in range(len(parts)):
+                start, end, _ = _span(words, first, words[base + ROWS_AT], parts[p], now)
+                count += (end - start) // ROW
+    return count
 
-    Those of part p and blob e are at `offsets[p * n + e]:offsets[p * n + e + 1]`, keys ascending, no value is 0.
+
+@kernel
+def read_keyed(
+    words: Ints,
+    words_at: Ints,
+    parts: Ints,
+    weights: Ints,
+    now: int,
+    offsets: Ints,
+    keys: Ints,
+    values: Ints,
+    change: Ints,
+) -> None:
+    """Write integers by key, and lower `change` to when one of them changes next by itself.
+
+    Those of part p and blob e go to `offsets[p * n + e]:offsets[p * n + e + 1]`, keys ascending, no value 0.
+    `offsets` is int64[parts * n + 1] of zeros; `keys` and `values` are long enough for `count_keyed`.
     """
     n = len(words_at) - 1
-    n_parts = len(parts)
-    change = np.full(n, NEVER, np.int64)
-    spans = np.zeros((n_parts * n, 2), np.int64)
-    bound = 0
-    longest = 0
-    for p in range(n_parts):
+    at = 0
+    rows = np.empty((64, 2), np.int64)
+    for p in range(len(parts)):
         for e in range(n):
             base = words_at[e]
             if words_at[e + 1] > base:
                 first = base + HEADER + words[base + LISTS_AT]
                 start, end, due = _span(words, first, words[base + ROWS_AT], parts[p], now)
                 change[e] = min(change[e], due)
-                spans[p * n + e, 0] = start
-                spans[p * n + e, 1] = end
-                bound += (end - start) // ROW
-                longest = max(longest, (end - start) // ROW)
-    offsets = np.zeros(n_parts * n + 1, np.int64)
-    keys = np.empty(bound, np.int64)
-    values = np.empty(bound, np.int64)
-    rows = np.empty((longest, 2), np.int64)
-    at = 0
-    for s in range(n_parts * n):
-        p = s // n
-        count = 0
-        for row in range(spans[s, 0], spans[s, 1], ROW):
-            value = words[row + 2]
-            if parts[p, 4] > 0:
-                value *= _weight(words[row], parts[p], weights, now)
-            rows[count, 0] = words[row + 1]
-            rows[count, 1] = value
-            count += 1
-        at = _combine(rows, count, keys, values, at)
-        offsets[s + 1] = at
-    return offsets, keys[:at], values[:at], change
+                count = (end - start) // ROW
+                if count > len(rows):
+                    rows = np.empty((2 * count, 2), np.int64)
+                for i in range(count):
+                    row = start + ROW * i
+                    weight = _weight(words[row], parts[p], weights, now) if parts[p, 4] > 0 else 1
+                    rows[i, 0] = words[row + 1]
+                    rows[i, 1] = words[row + 2] * weight
+                at = _combine(rows, count, keys, values, at)
+            offsets[p * n + e + 1] = at
 
 
 @kernel
