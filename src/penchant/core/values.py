@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Never
 
 from penchant.core.clock import Millis
@@ -25,11 +25,12 @@ MIN_TIME = -62_135_596_800_000
 
 _NOT_IN_IDS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_HOUR_MINUTE = r"(?:[01]\d|2[0-3]):[0-5]\d"
 _RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,18}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+    rf"\d{{4}}-\d\d-\d\d[Tt ]{_HOUR_MINUTE}:([0-5]\d|60)(?:\.\d{{1,18}})?(?:[Zz]|[+-]{_HOUR_MINUTE})", re.ASCII
 )
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _EXACT = 2**53
 
 
@@ -200,24 +201,15 @@ def _read_time(text: str, field: str) -> Millis:
     match = _RFC3339.fullmatch(text)
     if match is None:
         fail(field, "invalid_time", f"{show(text)} is not RFC 3339; write it as 2026-11-20T12:00:00Z")
-    year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
-    fraction, sign, off_hour, off_minute = match.group(7, 8, 9, 10)
-    offset = int(off_hour) * 60 + int(off_minute) if sign else 0
+    # RFC 3339 allows second 60 (a leap second), the library does not; it is counted as the first of the next minute.
+    leap = match[1] == "60"
+    if leap:
+        text = f"{text[:17]}59{text[19:]}"
     try:
-        days = date(year, month, day).toordinal() - _EPOCH_DAY
+        moment = datetime.fromisoformat(text.upper())
     except ValueError:
-        days = None
-    # RFC 3339 allows second 60 (a leap second); it is counted as the first of the next minute.
-    if (
-        days is None
-        or hour > 23
-        or minute > 59
-        or second > 60
-        or (sign and (int(off_hour) > 23 or int(off_minute) > 59))
-    ):
-        fail(field, "invalid_time", f"{show(text)} is no date and time of the calendar")
-    minutes = days * 1_440 + hour * 60 + minute - (offset if sign == "+" else -offset)
-    return (minutes * 60 + second) * 1_000 + (int((fraction + "00")[:3]) if fraction else 0)
+        fail(field, "invalid_time", f"{show(text)} is no date of the calendar")
+    return (moment - _EPOCH) // _MILLISECOND + leap * 1_000
 
 
 def refuse(field: str, value: object, wanted: str) -> Never:
