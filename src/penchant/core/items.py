@@ -19,7 +19,10 @@ MISSING_CODE = -1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
-    """The values of a category or tags attribute; codes count from 0 in order of first appearance."""
+    """The values of a category or tags attribute; codes count from 0. They are of this picture: another may differ.
+
+    In pictures of the catalogue the codes follow the order of the values as text, and only values in use have one.
+    """
 
     values: Sequence[str]
     codes: Mapping[str, int]
