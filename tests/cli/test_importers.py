@@ -227,6 +227,12 @@ class TestMetarank:
         with pytest.raises(InvalidSource, match=r"'click': declare it in \[actions\]"):
             read(source, Schema.of(parse("[actions]\nlike = {}")))
 
+    def test_empty_texts_are_missing_and_one_text_may_be_a_tag(self, tmp_path):
+        for value, expected in (("war", ["war"]), (["", "war"], ["war"]), ("", None)):
+            fields = [{"name": "genres", "value": value}, {"name": "title", "value": ""}]
+            _, events = read(self.write(tmp_path / "e.jsonl", [{**self.EVENTS[0], "fields": fields}]), SCHEMA)
+            assert events[0].attributes == ({"genres": expected} if expected else {})
+
     def test_what_is_no_event_is_named_by_line(self, tmp_path):
         lines = [{**self.EVENTS[0], "item": None}, {**self.EVENTS[3], "session": None}, {"event": "feedback"}]
         opened, events = read(self.write(tmp_path / "e.jsonl", [*lines, self.EVENTS[2]]), SCHEMA, format="metarank")

@@ -99,13 +99,16 @@ def _translated(raw: dict[str, Any], schema: Schema, mapping: Mapping[str, str])
 
 
 def _attributes(raw: dict[str, Any], declared: Mapping[str, Attribute]) -> dict[str, Any]:
-    """Those fields that are declared; a whole number may stand for a time and a text for a single tag."""
+    """Those fields that are declared, without empty texts; one text may stand for a list of tags."""
     attributes: dict[str, Any] = {}
     for name, value in _fields(raw):
-        if name in declared:
-            single = declared[name].kind == "tags" and isinstance(value, str)
-            attributes[name] = [value] if single else value
+        if name in declared and value != "":
+            attributes[name] = _tags(value) if declared[name].kind == "tags" else value
     return attributes
+
+
+def _tags(value: Any) -> list[Any]:
+    return [tag for tag in (value if isinstance(value, list) else [value]) if tag != ""]
 
 
 def _fields(raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
