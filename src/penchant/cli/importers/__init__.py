@@ -7,9 +7,19 @@ from pathlib import Path
 
 from penchant.cli.importers import jsonl, metarank, movielens, table
 from penchant.cli.importers.detect import FORMATS, detect
-from penchant.cli.importers.source import Import, InvalidSource, Options, Rejection, Rejections
+from penchant.cli.importers.source import Import, InvalidSource, Options, Rejection, Rejections, parse_mapping
 
-__all__ = ["FORMATS", "Import", "InvalidSource", "Options", "Rejection", "Rejections", "detect", "open"]
+__all__ = [
+    "FORMATS",
+    "Import",
+    "InvalidSource",
+    "Options",
+    "Rejection",
+    "Rejections",
+    "detect",
+    "open",
+    "parse_mapping",
+]
 
 _OPENERS: Mapping[str, Callable[[Path, Options], Import]] = {
     "movielens": movielens.open,
