@@ -7,6 +7,7 @@ import copy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from catalog.world import SCHEMA, Store, ToyReader, cut, logs, neighbours_blob, toy_blob
 from penchant.catalog import CatalogFold, ItemColumns
@@ -16,6 +17,11 @@ from penchant.core.items import LISTED
 from penchant.core.log import Record
 from penchant.core.profiles import ItemProfile, decode_item, encode_profile
 from penchant.core.state import catalog_key, item_key, neighbours_key
+from penchant.features.fold import FeatureFold
+from penchant.features.plan import compile_plan
+from penchant.features.reader import Reader
+from penchant.retrieval.covisit_fold import CovisitFold
+from penchant.settings import parse
 from penchant.testing.oracles.catalog import attribute_of, differences
 
 
@@ -139,3 +145,47 @@ def test_a_state_that_contradicts_itself_is_refused():
     store.commit(2, {b"ca": encode_profile(ItemProfile(item_id="a", row=0, status=LISTED)), b"nb": neighbours_blob({})})
     with pytest.raises(ContractError, match="no such item"):
         ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), 5)
+
+
+ACTUAL = """
+[actions]
+click = { weight = 1.0 }
+[attributes.item]
+category = "category"
+genres = "tags"
+title = "text"
+price = "number"
+released_at = "timestamp"
+adult = "flag"
+[attributes.user]
+country = "category"
+[sources]
+half_life = "1h"
+segment = "country"
+[features.hourly]
+entity = "item"
+of = "click"
+window = "1h"
+"""
+
+
+@given(logs(most=40), st.lists(st.integers(1, 12), min_size=1, max_size=3), st.data())
+@settings(max_examples=60, deadline=None)
+def test_incremental_equals_fresh_with_the_folds_and_the_reader_of_the_house(records, sizes, data):
+    declared = parse(ACTUAL)
+    plan = compile_plan(declared, SCHEMA)
+    folds = (CatalogFold(SCHEMA), CovisitFold(SCHEMA, 2), FeatureFold(plan, SCHEMA))
+    store, columns, now = Store(), ItemColumns(SCHEMA, Reader(plan)), 0
+    for batch in cut(records, sizes):
+        # The log's small steps in time are spread out, so that tiles and windows pass.
+        now = 10_000_000 + 100_000 * (batch[-1].ts - 100)
+        store.position = batch[-1].position
+        spread = [structs.replace(r, ts=10_000_000 + 100_000 * (r.ts - 100), ingested_at=now) for r in batch]
+        for each in folds:
+            each.apply(spread, store)
+        for later in (0, data.draw(st.integers(0, 5_000_000), "later")):
+            items = columns.refresh(store.snapshot(), now + later)
+            fresh = ItemColumns(SCHEMA, Reader(plan)).refresh(store.snapshot(), now + later)
+            assert differences(items, fresh) == []
+            assert "popularity" in items.feature_names
+            assert items.keyed.keys() == {"popularity_segment"}
