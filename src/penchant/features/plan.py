@@ -6,7 +6,7 @@ A *part* is one integer (two for distinct) read from a cell at some time. A *col
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -158,9 +158,8 @@ def compile_plan(settings: Settings, schema: Schema) -> Plan:
     """All declared and built-in features as one plan; raises `SettingsError` naming `features.NAME.KEY`."""
     builtin.check_names(settings, schema)
     declared = [check_feature(name, feature, schema) for name, feature in settings.features.items()]
-    user = _Side("user", len(schema.actions) + 1)
+    user = _Side("user", len(schema.actions) + 1, [ListState(*kept) for kept in builtin.user_lists(schema)])
     item = _Side("item", len(schema.actions) + 1)
-    user.lists.extend(ListState(*spec) for spec in builtin.user_lists(schema))
     for spec in (*builtin.specs(settings, schema), *declared):
         (user if spec.side == "user" else item).add(spec)
     users, items = user.build(), item.build()
@@ -183,14 +182,15 @@ def compile_plan(settings: Settings, schema: Schema) -> Plan:
 class _Side:
     """One side under construction."""
 
-    def __init__(self, side: Side, totals: int) -> None:
+    def __init__(self, side: Side, totals: int, lists: Sequence[ListState] = ()) -> None:
         self.side = side
         self.totals = totals
         self.specs: list[Spec] = []
         # Cells 0 .. actions are the all-time totals, on both sides, so that counters need not know the side.
         self.cells: dict[Cell, int] = {Cell(frozenset({code})): code for code in range(totals)}
         self.needed: dict[int, int] = {}
-        self.lists: list[ListState] = []
+        self.lists = list(lists)
+        self.builtin_lists = len(lists)
         self.parts: dict[Part, int] = {}
         self.slots = 0
         self.columns: list[Column] = []
@@ -221,6 +221,7 @@ class _Side:
 
     def build(self) -> SidePlan:
         cells, moved = self._canonical()
+        lists, listed = self._canonical_lists()
         keyed: dict[Part, int] = {}
         crosses: list[Cross] = []
         for spec, above, below in self.crosses:
@@ -241,14 +242,14 @@ class _Side:
             retained=tuple(
                 tiles.retained_tiles(self.needed[self.cells[cell]], cell.hop) if cell.hop else 0 for cell in cells
             ),
-            lists=tuple(self.lists),
+            lists=lists,
             parts=tuple(replace(p, cell=moved[p.cell], slot=slot) for p, slot in self.parts.items()),
             slots=self.slots,
             columns=tuple(self.columns),
             keyed=tuple(replace(p, cell=moved[p.cell]) for p in keyed),
             crosses=tuple(crosses),
             crossed=crossed,
-            listings=(*self.lasts, *tops),
+            listings=(*(replace(last, index=listed[last.index]) for last in self.lasts), *tops),
             weights=self.weights,
             attributes=tuple(str(source) for source in sources),
         )
@@ -258,6 +259,12 @@ class _Side:
         cells = list(self.cells)
         order = (*cells[: self.totals], *sorted(cells[self.totals :], key=_cell_words))
         return order, {self.cells[cell]: index for index, cell in enumerate(order)}
+
+    def _canonical_lists(self) -> tuple[tuple[ListState, ...], dict[int, int]]:
+        """The same for lists; the built-in ones keep their places."""
+        declared = sorted(range(self.builtin_lists, len(self.lists)), key=lambda i: sorted(self.lists[i].actions))
+        order = [*range(self.builtin_lists), *declared]
+        return tuple(self.lists[index] for index in order), {index: place for place, index in enumerate(order)}
 
     def _part(self, spec: Spec, actions: frozenset[int], measure: Measure) -> Part:
         key = DISTINCT if spec.k else spec.key

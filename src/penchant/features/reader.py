@@ -26,7 +26,7 @@ from penchant.features.blob import (
     concatenate,
     words_of,
 )
-from penchant.features.builtin import HIDDEN, HISTORY, SEEN
+from penchant.features.builtin import HIDDEN, HISTORY, HISTORY_ROWS, SEEN
 from penchant.features.finalise import Finaliser, finish_cross
 from penchant.features.plan import Cross, Listing, Part, Plan, SidePlan
 from penchant.features.reading import count_keyed, read_keyed, read_scalars
@@ -277,5 +277,6 @@ def _rows(words: Ints) -> Ints:
 
 
 def _history(rows: Ints) -> History:
-    columns = np.ascontiguousarray(rows.T)
+    # A declared `last` of all actions may have made the shared list longer.
+    columns = np.ascontiguousarray(rows[:HISTORY_ROWS].T)
     return History(items=columns[2], actions=columns[3], ts=columns[0], values=columns[4])
