@@ -37,7 +37,7 @@ class SurfacePipeline:
     `sources` come with how many items each may propose; at most `limit` candidates are scored. `timer` gives seconds.
     """
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         name: str,
         sources: Sequence[tuple[Source, int]],

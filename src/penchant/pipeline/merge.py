@@ -101,7 +101,7 @@ def _check(name: str, proposal: Retrieved) -> None:
 
 
 @kernel
-def _merge(  # noqa: PLR0917
+def _merge(
     rows: NDArray[np.int32],
     offsets: NDArray[np.int64],
     quotas: NDArray[np.int64],

@@ -30,7 +30,7 @@ def empty_matrix(columns: int, n: int) -> Floats:
 
 
 @kernel
-def gather(features: Floats, static: Floats, times: Ints, rows: Codes, now: int, out: Floats) -> None:  # noqa: PLR0917
+def gather(features: Floats, static: Floats, times: Ints, rows: Codes, now: int, out: Floats) -> None:
     """Row-major item columns of `rows`, column by column from `out[0]` on; times become ages in days."""
     first, second = features.shape[1], features.shape[1] + static.shape[1]
     for r in range(len(rows)):
@@ -45,9 +45,7 @@ def gather(features: Floats, static: Floats, times: Ints, rows: Codes, now: int,
 
 
 @kernel
-def sum_by_code(  # noqa: PLR0917
-    keys: Ints, values: Ints, offsets: Ints, codes: Codes, hashes: Ints, rows: Codes
-) -> Ints:
+def sum_by_code(keys: Ints, values: Ints, offsets: Ints, codes: Codes, hashes: Ints, rows: Codes) -> Ints:
     """Per row the sum of the user's integers over the row's codes; `keys` ascend and are hashes of values."""
     out = np.zeros(len(rows), np.int64)
     if len(keys) == 0:
@@ -88,9 +86,7 @@ def _value_at(keys: Ints, values: Ints, wanted: int, begin: int, end: int) -> in
 
 
 @kernel
-def overlap(  # noqa: PLR0917
-    offsets: Ints, codes: Codes, past: Codes, rows: Codes, share: Floats, since: Floats
-) -> None:
+def overlap(offsets: Ints, codes: Codes, past: Codes, rows: Codes, share: Floats, since: Floats) -> None:
     """How the codes of `rows` occur among the items of `past`, newest first.
 
     `share`: over the row's codes, the mean share of past items that have the code; `since`: how many past items are

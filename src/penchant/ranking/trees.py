@@ -1,4 +1,4 @@
-"""A gradient-boosted forest scored bit for bit as LightGBM scores it, some twenty times faster."""
+"""A gradient-boosted forest scored bit for bit as LightGBM scores it, some fifteen times faster."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _goes_right(split: Split, value: np.float32) -> bool:
 
 
 @kernel
-def _score(  # noqa: PLR0917
+def _score(
     matrix: NDArray[np.float32],
     features: NDArray[np.uintp],
     thresholds: NDArray[np.float32],
