@@ -1,6 +1,6 @@
 """The application under test, called in process without a socket.
 
-`engine` is the real one, assembled in a temporary folder, wherever it can be imported; else the fake.
+`call` reaches the real engine, assembled in a temporary folder; `fake_call` one that tests can see inside and break.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from penchant.assembly import open_folder
 from penchant.serving.http import create_app
 from penchant.settings import Settings, parse
 from serving.calls import Caller
@@ -41,7 +42,7 @@ adult = "flag"
 [attributes.context]
 device = "category"
 [surfaces.home]
-sources = [{ name = "popular", n = 100 }, { name = "fresh", n = 50 }]
+sources = [{ name = "trending", n = 100 }, { name = "fresh", n = 50 }]
 filters = ["seen", "hidden", "listed"]
 [surfaces.similar]
 about = "item"
@@ -74,16 +75,15 @@ def fake_call(fake_app: FastAPI) -> Caller:
     return Caller(fake_app)
 
 
+def open_real(folder: Path) -> Any:
+    """The real engine in a folder, to be used as a context manager."""
+    (folder / "penchant.toml").write_text(TOML)
+    return open_folder(folder)
+
+
 @pytest.fixture
-def engine(settings: Settings, tmp_path: Path) -> Iterator[Any]:
-    """The real engine."""
-    try:
-        from penchant.assembly import open_folder
-    except ImportError:
-        yield FakeEngine(settings)
-        return
-    (tmp_path / "penchant.toml").write_text(TOML)
-    with open_folder(tmp_path) as opened:
+def engine(tmp_path: Path) -> Iterator[Any]:
+    with open_real(tmp_path) as opened:
         yield opened
 
 

@@ -37,7 +37,9 @@ class Refused(ApiError):
     """The server will not answer this call as it is; `problem` says why and how to mend it."""
 
     def __init__(self, problem: ProblemDocument, *, request_id: str) -> None:
-        super().__init__(f"{problem.status} {problem.title}: {problem.detail}", request_id=request_id)
+        field = problem.errors[0].field if problem.errors else ""
+        where = f"{field}: " if field and field not in problem.detail else ""
+        super().__init__(f"{problem.status} {problem.title}: {where}{problem.detail}", request_id=request_id)
         self.status = problem.status
         self.problem = problem
 
