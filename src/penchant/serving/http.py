@@ -67,8 +67,8 @@ def create_app(
     document = openapi.document(settings, secured=bool(keys))
     app.openapi = lambda: document  # type: ignore[method-assign]
     table = [
+        *SlateRoutes(services).table(),  # first, because routes are tried in order
         *EventRoutes(services).table(),
-        *SlateRoutes(services).table(),
         *StateRoutes(services).table(),
         *openapi.routes(document),
     ]
