@@ -122,8 +122,12 @@ class Embedded:
         return self.views.ready()
 
     def wait(self, position: str, wait_ms: int) -> bool:
-        """Whether the state reaches a position within `wait_ms`."""
-        return self.engine.wait(wire.position_of(position, "position"), wait_ms)
+        """Whether the state, and the picture of the items, reach a position within `wait_ms`."""
+        wanted = wire.position_of(position, "position")
+        reached = self.engine.wait(wanted, wait_ms)
+        if reached:
+            self.live.refresh(at_least=wanted)
+        return reached
 
     def settle(self) -> None:
         """Write queued impressions, fold all that is in the log and renew the picture."""

@@ -99,7 +99,8 @@ def open_parts(folder: Path, settings: Settings, *, clock: Clock | None = None) 
         store = definition.memory_store()
     else:
         path = _file(settings.state.url, folder, "state.url", "state.sqlite")
-        store = SqliteStore(path, fingerprint=definition.state_fingerprint)
+        # The state belongs to one log: another log in its place means another state.
+        store = SqliteStore(path, fingerprint=fingerprint(definition.state_fingerprint, log.epoch))
     return Parts(folder, definition, clock, log, store, ArtifactStore(folder / "artifacts"))
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from penchant.assembly.history import past_state
 from penchant.assembly.parts import Parts
 from penchant.assembly.surfaces import EASE_PART, SurfaceCompiler, head_part
 from penchant.catalog.columns import ItemColumns
+from penchant.core.candidates import Candidates, Reason, Slate
 from penchant.core.events import Event, Impression, Interaction
+from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, START, LogReader, Record
+from penchant.rerank.selector import best_first
 from penchant.retrieval.linear import EaseModel
 from penchant.serving import wire
 from penchant.serving.impressions import impression_of
@@ -27,6 +31,9 @@ from penchant.training.examples import Examples, read_examples
 from penchant.training.gbdt import Objective, Ranker, train_ranker
 from penchant.training.interactions import interactions_csr
 from penchant.training.publish import Gate, gate
+
+DRAWN = 29
+"""Candidates that a replayed request is represented by, beside the item that was taken."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, how much is done and how much there is."""
@@ -91,9 +98,9 @@ class Trainer:
     ) -> Trained:
         """Train everything and write an artifact.
 
-        When the log has fewer served impressions than `simulate`, the newest part of its history is replayed through
-        the pipeline to make up for it: the slates are drawn with an EASE model of the part before, so that they do
-        not know the future.
+        Impressions from elsewhere are replayed through the pipeline. While the log has few impressions of any kind
+        (less than a quarter of `simulate`), the newest part of its history is replayed as well: at most `simulate`
+        requests, with an EASE model of the part before, so that they do not know the future.
         """
         settings, schema = self._definition.settings, self._definition.schema
         self._progress("ease", 0, 1)
@@ -101,13 +108,14 @@ class Trainer:
         self._progress("ease", 1, 1)
         simulated = self._simulate(surface, simulate)
         compiled = self._compiler.build(model, None, "")
-        log = WithSimulated(self._parts.log, simulated)
-        examples = read_examples(
-            log,
-            schema,
-            names=compiled.column_names,
-            attribution_ms=duration(settings.training.attribution, "training.attribution"),
-            columns=compiled.columns,
+        examples = weighted(
+            read_examples(
+                WithSimulated(self._parts.log, simulated),
+                schema,
+                names=compiled.column_names,
+                attribution_ms=duration(settings.training.attribution, "training.attribution"),
+                columns=compiled.columns,
+            )
         )
         fit, held_out = examples.split(settings.training.holdout) if examples.requests else (examples, examples)
         ranker = None
@@ -117,7 +125,7 @@ class Trainer:
             )
             if not ranker.heads:
                 ranker = None
-        verdict = gate(ranker, self._live_ranker(), held_out, seed=seed, force=force)
+        verdict = gate(ranker, *self._live_on(held_out), seed=seed, force=force)
         artifact = self._write(model, ranker, compiled, verdict, examples)
         return Trained(artifact, verdict, ranker, examples, len(simulated))
 
@@ -136,8 +144,8 @@ class Trainer:
         """Simulated impressions: all external ones, and slates before interactions where served ones are few."""
         positions, external, served = self._survey()
         external = external[-wanted:] if wanted else []
-        missing = max(0, wanted - served - len(external))
-        prompts = positions[-min(missing, int(len(positions) * 0.4)) :] if missing else []
+        enough = served + len(external) >= wanted // 4  # what people really saw teaches better than what we make up
+        prompts = [] if enough else _spread(positions[int(len(positions) * 0.6) :], wanted)
         if not external and not prompts:
             return []
         start = min([*external[:1], *prompts[:1]]) - 1
@@ -160,17 +168,23 @@ class Trainer:
             return request_for(record.event, surface) if record.position in chosen else None
 
         for done, asked in enumerate(replay.asked(ask, after=start)):
-            simulated.append(simulated_record(asked, compiled, surface))
+            record = simulated_record(asked, compiled, surface)
+            if record is not None:
+                simulated.append(record)
             if done % 100 == 0:
                 self._progress("simulate", done, len(chosen))
         self._progress("simulate", len(chosen), len(chosen))
         return simulated
 
     def _survey(self) -> tuple[list[int], list[int], int]:
-        """Positions of positive interactions, of external impressions, and how many impressions were served."""
+        """Positions of a user's first positive interaction with an item, of external impressions; served impressions.
+
+        What a user has met before is filtered from slates, so that only first interactions can be learned from.
+        """
         positive = {name for name, action in self._definition.schema.actions.items() if action.weight > 0}
         positions: list[int] = []
         external: list[int] = []
+        met: set[tuple[int, int]] = set()
         served, after = 0, START
         while records := self._parts.log.read(after, 5_000):
             after = records[-1].position
@@ -178,8 +192,11 @@ class Trainer:
                 event = record.event
                 if record.verdict != ACCEPTED:
                     continue
-                if isinstance(event, Interaction) and event.user_id and event.action in positive:
-                    positions.append(record.position)
+                if isinstance(event, Interaction) and event.user_id:
+                    pair = (hash_id(event.user_id), hash_id(event.item_id))
+                    if event.action in positive and pair not in met:
+                        positions.append(record.position)
+                    met.add(pair)
                 elif isinstance(event, Impression) and event.user_id:
                     if event.served is None:
                         external.append(record.position)
@@ -187,9 +204,14 @@ class Trainer:
                         served += 1
         return positions, external, served
 
-    def _live_ranker(self) -> Ranker | None:
+    def _live_on(self, held_out: Examples) -> tuple[Ranker | None, Examples]:
+        """The live ranker, and the held-out requests that neither it nor the candidate was trained on."""
         live = self._parts.artifacts.live()
-        return self._compiler.ranker(live) if live else None
+        if live is None:
+            return None, held_out
+        known = self._parts.artifacts.manifest(live).data.last_position
+        first = int(np.searchsorted(held_out.positions, known, side="right"))
+        return self._compiler.ranker(live), held_out.slice(first, held_out.requests)
 
     def _write(
         self, model: EaseModel | None, ranker: Ranker | None, compiled: Compiled, verdict: Gate, examples: Examples
@@ -228,6 +250,13 @@ class Trainer:
         return self._parts.artifacts.write(parts, manifest)
 
 
+def _spread(positions: list[int], wanted: int) -> list[int]:
+    """At most `wanted` of the positions, evenly."""
+    if len(positions) <= wanted:
+        return positions
+    return [positions[at] for at in np.linspace(0, len(positions) - 1, wanted).astype(int).tolist()]
+
+
 def request_for(event: Event, surface: str, n: int = 20) -> wire.Request | None:
     """The request that a recorded event stands for: an impression's items ranked, or a slate before an interaction."""
     if isinstance(event, Impression):
@@ -237,14 +266,24 @@ def request_for(event: Event, surface: str, n: int = 20) -> wire.Request | None:
     return None
 
 
-def simulated_record(asked: Asked, compiled: Compiled, surface: str) -> Record:
-    """The impression that the engine would have logged for a replayed request, marked simulated."""
-    record = asked.record
+def simulated_record(asked: Asked, compiled: Compiled, surface: str, drawn: int = DRAWN) -> Record | None:
+    """The impression that stands for a replayed request, marked simulated; None when it teaches nothing.
+
+    A replayed impression keeps its items and the ranks that people saw. A request before an interaction is answered
+    with its candidates: the item that was taken and `drawn` others, whose propensity is the chance of the draw (a
+    function of the position). Without the item among the candidates there is nothing to learn from.
+    """
+    record, query, outcome = asked.record, asked.query, asked.outcome
     request = request_for(record.event, surface)
     if request is None:
         raise TypeError(type(record.event).__name__)
+    if isinstance(record.event, Interaction):
+        chosen = _draw(outcome.candidates, query.items.row(record.event.item_id), record.position, drawn)
+        if chosen is None:
+            return None
+        outcome = replace(outcome, slate=chosen)
     impression = impression_of(
-        asked.query, asked.outcome, request, artifact=compiled.artifact, columns=compiled.columns, experiment={}
+        query, outcome, request, artifact=compiled.artifact, columns=compiled.columns, experiment={}
     )
     if impression.served is None:
         raise TypeError("an impression of the engine carries what was served")
@@ -258,3 +297,31 @@ def simulated_record(asked: Asked, compiled: Compiled, surface: str) -> Record:
             items=[shown[item.item_id] for item in impression.items],  # the ranks that people saw, beside our features
         )
     return msgspec.structs.replace(record, event=impression)
+
+
+def _draw(candidates: Candidates, target: int, seed: int, drawn: int) -> Slate | None:
+    """The target and `drawn` others in the order of their value; None without the target."""
+    order = best_first(candidates.columns["value"], candidates.rows)
+    rows = candidates.rows[order]
+    others = np.flatnonzero(rows != target)
+    if len(others) == len(rows) or len(others) == 0:
+        return None
+    count = min(drawn, len(others))
+    picked = np.random.default_rng(seed).choice(others, count, replace=False)
+    kept = np.sort(np.append(picked, np.flatnonzero(rows == target)))
+    index = order[kept]
+    propensities = np.where(candidates.rows[index] == target, 1.0, count / len(others)).astype(np.float32)
+    return Slate(
+        rows=candidates.rows[index],
+        scores=candidates.columns["value"][index],
+        propensities=propensities,
+        sources=candidates.sources[index],
+        reasons=[Reason("ranked")] * len(index),
+        index=index,
+    )
+
+
+def weighted(examples: Examples) -> Examples:
+    """Rows that were drawn from candidates count for all that they were drawn from."""
+    drawn = np.repeat(examples.simulated, np.diff(examples.groups)) & np.isfinite(examples.propensities)
+    return replace(examples, weights=np.where(drawn, examples.weights / examples.propensities, examples.weights))

@@ -15,6 +15,8 @@ UNKNOWN, LISTED, UNLISTED, REMOVED = 0, 1, 2, 3
 """Life cycle of an item. `UNKNOWN`: interactions named it, no `item` event brought it yet."""
 
 MISSING_CODE = -1
+MISSING_TIME = -1
+"""No time at all; other times before 1970 are negative."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,7 +78,7 @@ class Answers:
             if name not in self._schema.item:
                 declared = ", ".join(self._schema.item) or "none"
                 raise InvalidRequest(
-                    f"fields[{index}]", "unknown_attribute", f"{name!r} is not declared; there are: {declared}"
+                    f"fields.{index}", "unknown_attribute", f"{name!r} is not declared; there are: {declared}"
                 )
         return fields or ()
 

@@ -81,6 +81,7 @@ class Engine:
             problems=problems,
         )
         outcome = self._run(surface, query, problems, trace=request.explain)
+        answer = self._answers.answer(query, outcome, request, live.compiled, experiment)
         if request.record:
             self.impressions.put(
                 impression_of(
@@ -92,7 +93,7 @@ class Engine:
                     experiment=dict(experiment),
                 )
             )
-        return self._answers.answer(query, outcome, request, live.compiled, experiment)
+        return answer
 
     def wait(self, position: int, wait_ms: int) -> bool:
         """Whether the state reaches `position` within `wait_ms`."""

@@ -14,7 +14,7 @@ from penchant.core.clock import Millis
 from penchant.core.errors import InvalidEvent, InvalidRequest, NotFound
 from penchant.core.events import AttributeValue
 from penchant.core.hashing import hash_id
-from penchant.core.items import Items
+from penchant.core.items import MISSING_TIME, Items
 from penchant.core.query import Query, UserState
 from penchant.core.schema import Schema
 from penchant.core.values import read_attributes
@@ -182,7 +182,7 @@ def attribute(items: Items, row: int, name: str) -> object:
         number = float(numbers[row])
         return None if math.isnan(number) else (int(number) if number.is_integer() else number)
     if (times := items.timestamps.get(name)) is not None:
-        return wire.rfc3339(int(times[row])) if times[row] >= 0 else None
+        return wire.rfc3339(int(times[row])) if times[row] != MISSING_TIME else None
     if (flags := items.flags.get(name)) is not None:
         return bool(flags[row]) if flags[row] >= 0 else None
     texts: Mapping[str, Sequence[str | None]] = items.texts
