@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ CUT = 10
 _MIN_REQUESTS = 20
 _MIN_COVERAGE = 0.7
 _CALIBRATED = (0.5, 2.0)
+_LEAST_SEEN = 0.05
+_EXAMINED = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +49,19 @@ def gate(
 ) -> Gate:
     """Judge a candidate on held-out requests: the items that were shown, ranked by the value of either model.
 
-    Gains are the weights of the actions that followed (below zero: none). Without a live model of the same columns the
-    order in which the slates were served stands in for it. The candidate is refused when the interval of the difference
-    (paired bootstrap over users) lies below zero, or a guardrail is broken; `force` overrides all but values that are
-    not finite.
+    Gains are the weights of the actions that followed (below zero: none) over the chance that the rank was looked at
+    (`examination`), or else the order that was served would win by having been served. Without a live model of the
+    same columns the order in which the slates were served stands in for it. The candidate is refused when the
+    interval of the difference (paired bootstrap over users) lies below zero, or a guardrail is broken; `force`
+    overrides all but values that are not finite.
     """
     if candidate is None or not candidate.heads:
         return _verdict(True, "no ranker was trained: nothing to compare", force)
     value = predict_value(candidate, held_out)
     comparable = live is not None and live.heads and live.columns == candidate.columns
     against = predict_value(live, held_out) if live is not None and comparable else -held_out.ranks.astype(np.float64)
-    gains = np.maximum(worth(held_out, candidate.weights), 0.0)
+    seen = examination(candidate, held_out)
+    gains = np.maximum(worth(held_out, candidate.weights), 0.0) / seen[held_out.ranks - 1] if len(held_out) else value
     ours = ndcg(rank(value, gains, held_out.groups), CUT)
     theirs = ndcg(rank(against, gains, held_out.groups), CUT)
     difference = paired_bootstrap(ours, theirs, seed=seed, clusters=held_out.users)
@@ -78,6 +82,27 @@ def gate(
         baseline="live model" if comparable else "served order",
         guardrails=rails,
     )
+
+
+def examination(ranker: Ranker, examples: Examples) -> NDArray[np.float64]:
+    """How likely a rank was looked at, relative to the first, as the ranker learned it; float64[ranks], at least 0.05.
+
+    The column `position` of the head with the most outcomes is moved from rank to rank (the position-based model of
+    Joachims, Swaminathan and Schnabel, WSDM 2017); 1 everywhere for a ranker without that column.
+    """
+    ranks = int(examples.ranks.max(initial=1))
+    if not ranker.position or not len(examples):
+        return np.ones(ranks)
+    head = max(ranker.heads, key=lambda name: int(examples.labels[name].sum()))
+    rows = examples.slice(max(0, examples.requests - _EXAMINED), examples.requests)
+    rates = np.empty(ranks)
+    for rank_shown in range(ranks):
+        moved = replace(
+            rows, ranks=np.full(len(rows), rank_shown + 1, np.int32), simulated=np.zeros_like(rows.simulated)
+        )
+        rates[rank_shown] = predict_heads(ranker, moved, served=False)[head].mean()
+    seen: NDArray[np.float64] = np.clip(np.minimum.accumulate(rates) / rates[0], _LEAST_SEEN, 1.0)
+    return seen
 
 
 def _judge(high: float, delta: float, n: int, rails: dict[str, float]) -> tuple[bool, str]:
@@ -133,7 +158,9 @@ def _calibration(candidate: Ranker, examples: Examples) -> dict[str, float]:
     if candidate.objective != "binary":
         return {}
     head = max(candidate.heads, key=lambda name: candidate.weights[name])
-    observed = float(examples.labels[head].sum())
-    if observed < _MIN_REQUESTS:
+    if examples.labels[head].sum() < _MIN_REQUESTS:
         return {}
-    return {f"calibration_{head}": float(predict_heads(candidate, examples, served=False)[head].sum()) / observed}
+    predicted = predict_heads(candidate, examples, served=False)[head]
+    return {
+        f"calibration_{head}": float(predicted @ examples.weights) / float(examples.labels[head] @ examples.weights)
+    }
