@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -50,7 +50,7 @@ def evaluate(
         err.print("the log has no positive interactions yet: send events or run penchant import")
 
 
-def results(rows: list[dict[str, object]], k: int, title: str) -> Table:
+def results(rows: list[dict[str, Any]], k: int, title: str) -> Table:
     """The figures of variants as a table."""
     table = Table(title=title, title_justify="left")
     for column in ("slates", f"HR@{k}", f"NDCG@{k}", "live is better by (95 %)"):

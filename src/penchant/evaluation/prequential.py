@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,9 @@ class Variant:
         """NDCG@k of each request; one item is relevant, so that the ideal is 1."""
         return np.where(self.hits > 0, 1.0 / np.log2(np.maximum(self.ranks, 1) + 1.0), 0.0)
 
-    def report(self, against: Variant | None = None, users: Sequence[int] | None = None) -> dict[str, object]:
+    def report(self, against: Variant | None = None, users: Sequence[int] | None = None) -> dict[str, Any]:
         """The figures as JSON; against another variant with a paired bootstrap interval over users."""
-        told: dict[str, object] = {
+        told: dict[str, Any] = {
             "name": self.name,
             "requests": len(self.ranks),
             f"hr@{self.k}": float(self.hits.mean()) if len(self.ranks) else 0.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -13,11 +12,11 @@ from rich.live import Live
 
 from penchant.cli.context import Json, clean, err, out, print_json
 from penchant.cli.demo.films import SETTINGS, FilmService
-from penchant.cli.demo.server import DemoFailed, Server, Training
+from penchant.cli.demo.folder import announce, prepare, stay, write_settings
+from penchant.cli.demo.server import Server, Training
 from penchant.cli.demo.show import table
 from penchant.cli.init import preset
 from penchant.cli.progress import bars
-from penchant.settings import FILE
 
 
 @clean
@@ -56,23 +55,6 @@ def demo(
         raise typer.Exit(1)
 
 
-def prepare(folder: Path) -> None:
-    """An empty folder for the demo; refuses to clear one that the demo did not make."""
-    if folder.exists():
-        mark = folder / ".penchant-demo"
-        if not mark.exists() and any(folder.iterdir()):
-            raise DemoFailed(f"{folder} is there already and no demo made it; name another with --dir")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    (folder / ".penchant-demo").touch()
-
-
-def write_settings(folder: Path, text: str) -> None:
-    """The settings, on a clock that follows the events: simulated and recorded time pass faster than ours."""
-    text = text.replace('source = "system"', 'source = "events"')
-    (folder / FILE).write_text(text, encoding="utf-8")
-
-
 def _films(
     folder: Path, once: bool, slates: int, events: int, films: int, viewers: int, seed: int, begun: float, json: bool
 ) -> dict[str, Any]:
@@ -96,7 +78,7 @@ def _films(
             tell("train", 0, 1)
             trained = [Training(folder, simulate=4_000, seed=seed).result()]
             tell("train", 1, 1)
-        _tell(f"first slate after {first:.1f} s; {_verdict(trained[0])}", json)
+        announce(trained[0], json)
         trained.append(_serve(service, folder, slates, seed, json))
         figures = service.tally.figures(len(service.world.films))
         figures["audit"] = service.audit()
@@ -114,7 +96,7 @@ def _films(
     return figures
 
 
-def _serve(service: FilmService, folder: Path, slates: int, seed: int, json: bool) -> dict[str, object]:
+def _serve(service: FilmService, folder: Path, slates: int, seed: int, json: bool) -> dict[str, Any]:
     """Serve while the figures are shown, training once more on real impressions half-way."""
     serving = threading.Thread(target=service.serve, args=(slates,), daemon=True)
     serving.start()
@@ -128,30 +110,5 @@ def _serve(service: FilmService, folder: Path, slates: int, seed: int, json: boo
             time.sleep(0.5)
     told = second.result() if second is not None else {}
     if told:
-        _tell(f"trained again beside the traffic: {_verdict(told)}", json)
+        announce(told, json)
     return told
-
-
-def stay(server: Server, user: str, folder: Path) -> None:
-    """Say where to look, and stay up until Ctrl-C."""
-    err.print(f"\nstill up at {server.url}, until Ctrl-C")
-    err.print(f"  {server.url}/docs          every call, to try out")
-    err.print(f"  {server.url}/v1/trending   what is popular now")
-    err.print(f"  {server.url}/metrics       for Prometheus")
-    err.print(f"  penchant recommend {user} --dir {folder}")
-    err.print(f"  penchant replay --dir {folder}    derive what was shown again, bit for bit")
-    try:
-        while True:
-            time.sleep(3_600)
-    except KeyboardInterrupt:
-        err.print("stopping")
-
-
-def _verdict(trained: dict[str, object]) -> str:
-    gate = trained["gate"]
-    reason = gate["reason"] if isinstance(gate, dict) else ""
-    return f"{'published' if trained['published'] else 'not published'}: {reason}"
-
-
-def _tell(text: str, json: bool) -> None:
-    (err if json else out).print(text, soft_wrap=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -72,11 +73,11 @@ class Training:
         """Whether it is still at it."""
         return self._process.poll() is None
 
-    def result(self) -> dict[str, object]:
+    def result(self) -> dict[str, Any]:
         """What it printed; waits for its end. A refusal of the gate is a result, a failure is not."""
         output, errors = self._process.communicate()
         try:
-            told: dict[str, object] = msgspec.json.decode(output)
+            told: dict[str, Any] = msgspec.json.decode(output)
         except msgspec.DecodeError:
             raise DemoFailed(f"penchant train failed:\n{errors.decode()[-2_000:]}") from None
         return told

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Tally:
         with self._lock:
             self.failed += 1
 
-    def figures(self, catalogue: int) -> dict[str, object]:
+    def figures(self, catalogue: int) -> dict[str, Any]:
         """Everything as JSON; times in milliseconds, rates with 95 % intervals."""
         with self._lock:
             one, base = (self.arms[name] for name in ARMS)
