@@ -85,6 +85,8 @@ def test_requests_come_oldest_first_whatever_the_order_of_the_log() -> None:
     assert found.ts.tolist() == [100, 300]
     assert found.groups.tolist() == [0, 1, 3]
     assert found.X[0, 0] == 50
+    chosen = found.where(np.array([False, True]))
+    assert (chosen.ts.tolist(), chosen.groups.tolist(), chosen.X[:, 0].tolist()) == ([300], [0, 2], [0.0, 3.0])
     older, newer = found.split(0.5)
     assert (older.ts.tolist(), newer.ts.tolist(), newer.groups.tolist()) == ([100], [300], [0, 2])
 

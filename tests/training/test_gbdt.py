@@ -4,9 +4,11 @@ import lightgbm
 import numpy as np
 import pytest
 
+from penchant.ranking.gbdt import FIXED, RANK_HEAD, GbdtScorer
+from penchant.ranking.trees import Forest
 from penchant.settings import Training
 from penchant.training.examples import Examples, read_examples
-from penchant.training.gbdt import RANK_HEAD, Objective, predict_heads, predict_value, train_ranker
+from penchant.training.gbdt import Objective, predict_heads, predict_value, train_ranker
 from penchant.training.publish import gate
 from training.world import HOUR, NAMES, SCHEMA, ListLog, clicking_log
 
@@ -65,3 +67,14 @@ def test_too_little_is_skipped_with_the_reason(objective: Objective) -> None:
         verdict = gate(ranker, None, found)
         assert verdict.published
         assert "nothing to compare" in verdict.reason
+
+
+@pytest.mark.parametrize("objective", ["binary", "lambdarank"])
+def test_serving_gives_the_values_that_the_gate_judged(examples: Examples, objective: Objective) -> None:
+    ranker = train_ranker(examples, FEW, SCHEMA, objective=objective)
+    GbdtScorer.from_texts(ranker.heads, ranker.weights, NAMES)
+    columns = np.ascontiguousarray(examples.X.T)
+    expected = predict_heads(ranker, examples)
+    for head, text in ranker.heads.items():
+        raw = Forest.from_text(text, FIXED).score(columns)
+        np.testing.assert_allclose(raw if head == RANK_HEAD else 1 / (1 + np.exp(-raw)), expected[head], rtol=1e-6)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.schema import Schema
+from penchant.ranking.gbdt import FIXED, RANK_HEAD
 from penchant.settings import Training
 from penchant.training.examples import Examples
 
@@ -20,12 +21,6 @@ Progress = Callable[[str, int, int], None]
 """Called with the head, the trees done, and how many there will be at most."""
 
 Tell = Callable[[int, int], None]
-
-RANK_HEAD = "rank"
-"""The head that `lambdarank` trains: its raw score is the value."""
-
-SERVED_RANK = 1.0
-"""What the column `position` holds when serving: every candidate is scored as if it stood first."""
 
 POSITION = "position"
 
@@ -47,7 +42,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Ranker:
-    """Heads as LightGBM model texts. With `position` the last column is the rank shown, `SERVED_RANK` when serving.
+    """Heads as LightGBM model texts. With `position` the last column is the rank shown, held still when serving.
 
     `names` are the columns, that one not among them. `skipped` says why an action has no head.
     """
@@ -118,11 +113,11 @@ def train_ranker(
 def predict_heads(ranker: Ranker, examples: Examples, *, served: bool = True) -> dict[str, NDArray[np.float64]]:
     """What each head says of rows: a probability, or the raw score of the rank head.
 
-    `served` puts `SERVED_RANK` in the column `position`, else the rank that the row was shown at.
+    `served` holds the column `position` as serving does (`ranking.gbdt.FIXED`), else it is the rank that was shown.
     """
     matrix = _matrix(examples, ranker.position)
     if ranker.position and served:
-        matrix[:, -1] = SERVED_RANK
+        matrix[:, -1] = FIXED[POSITION]
     answers = {}
     for name, text in ranker.heads.items():
         booster = lightgbm.Booster(model_str=text)
@@ -172,7 +167,10 @@ def _too_few(fit: NDArray[np.int8], stop: NDArray[np.int8]) -> str | None:
 def _matrix(examples: Examples, position: bool) -> NDArray[np.float32]:
     if not position:
         return examples.X
-    return np.column_stack([examples.X, examples.ranks.astype(np.float32)])
+    # Rows that were drawn from the candidates of a replayed request stood in no order that anybody saw.
+    drawn = np.repeat(examples.simulated, np.diff(examples.groups)) & np.isfinite(examples.propensities)
+    ranks = np.where(drawn, FIXED[POSITION], examples.ranks).astype(np.float32)
+    return np.column_stack([examples.X, ranks])
 
 
 def _fit_head(
