@@ -99,6 +99,9 @@ class Answers:
         )
 
 
+_DROPPING = ("merge", "filter", "select")
+
+
 def trace_of(outcome: Outcome, items: Items, columns: Sequence[str]) -> wire.Trace:
     """Every stage, and each shown item's features and the columns that made its value; missing values are left out."""
     slate, candidates = outcome.slate, outcome.candidates
@@ -123,7 +126,8 @@ def trace_of(outcome: Outcome, items: Items, columns: Sequence[str]) -> wire.Tra
             ms=round(stage.ms, 4),
             rows_in=stage.rows_in,
             rows_out=stage.rows_out,
-            dropped=max(0, stage.rows_in - stage.rows_out),
+            dropped=max(0, stage.rows_in - stage.rows_out) if stage.kind in _DROPPING else 0,
+            why=stage.name if stage.kind == "filter" and stage.rows_out < stage.rows_in else None,
             error=stage.error,
         )
         for stage in outcome.trace

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from penchant.core.clock import Clock
 from penchant.core.errors import NotFound
 from penchant.core.events import AttributeValue
-from penchant.core.items import LISTED, REMOVED
+from penchant.core.items import LISTED, REMOVED, Items
 from penchant.core.log import EventLog
 from penchant.core.profiles import decode_item, decode_user
 from penchant.core.schema import Attribute, Schema
@@ -39,6 +39,7 @@ class Views:
         self._clock = clock
         self._build = build
         self._users = (-1, 0)
+        self._vocabulary: tuple[Items | None, dict[int, str]] = (None, {})
 
     def item(self, item_id: str) -> wire.ItemAnswer:
         """An item as of now; raises `NotFound` when the log never named it."""
@@ -57,7 +58,7 @@ class Views:
             attributes=_shown(profile.attributes, self._schema.item),
             listed=profile.status == LISTED,
             counters=self._reader.counters(blob),
-            features=self._reader.describe(blob, "item", self._clock.now()),
+            features=self._reader.describe(blob, "item", self._clock.now(), self._words()),
         )
 
     def user(self, user_id: str) -> wire.UserAnswer:
@@ -76,7 +77,7 @@ class Views:
             attributes=_shown(profile.attributes, self._schema.user) if profile else {},
             counters=self._reader.counters(blob),
             recent=self._recent(blob),
-            features=self._reader.describe(blob, "user", self._clock.now()),
+            features=self._reader.describe(blob, "user", self._clock.now(), self._words()),
             position=str(position),
         )
 
@@ -129,6 +130,26 @@ class Views:
                 )
             )
         return found
+
+    def _words(self) -> Callable[[int], str | None]:
+        """What hashes in features stand for: item ids and values of item attributes."""
+        items = self._live.current.items
+        known, values = self._vocabulary
+        if known is not items:
+            vocabularies = [one.vocabulary for one in items.categories.values()]
+            vocabularies += [one.vocabulary for one in items.tags.values()]
+            values = {
+                code: value
+                for vocabulary in vocabularies
+                for code, value in zip(vocabulary.hashes.tolist(), vocabulary.values, strict=True)
+            }
+            self._vocabulary = (items, values)
+
+        def word(code: int) -> str | None:
+            row = items.rows.get(code, -1)
+            return items.ids[row] if 0 <= row < items.count else values.get(code)
+
+        return word
 
     def _lag(self, position: int, end: int) -> int:
         if end <= position:
