@@ -6,7 +6,10 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+
+import msgspec
 
 from penchant.core.errors import FenceConflict, PenchantError
 from penchant.core.log import START
@@ -15,7 +18,12 @@ from penchant.stores.tracking import check_advance, is_tracked
 
 _BUSY_S = 30.0
 _AT_ONCE = 32
-_VERSION = 1
+_VERSION = 2
+_REMEMBERED = 200_000
+"""For so many positions back it is written down which keys changed; whoever asks for older ones has all keys looked at.
+"""
+_CHECKPOINT_PAGES = 4_000
+"""The same values are written again and again: a longer WAL brings each page home once for many commits."""
 _PAGE = 16_384
 """A row of a table without rowid moves to overflow pages beyond a quarter of the page; most blobs are below 4 KiB."""
 
@@ -25,7 +33,11 @@ CREATE TABLE IF NOT EXISTS state (
   position INTEGER NOT NULL,  -- of the commit that wrote it last
   value BLOB                  -- null: a tracked key that was dropped
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS state_changed ON state (position) WHERE substr(key, 1, 1) IN (x'63', x'69', x'6e');
+CREATE TABLE IF NOT EXISTS changes (
+  position INTEGER NOT NULL, kind BLOB NOT NULL,
+  keys BLOB NOT NULL,  -- msgpack: what this commit wrote; an index of the state by position would cost far more
+  PRIMARY KEY (position, kind)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fence (
   only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL, fingerprint TEXT NOT NULL
 );
@@ -33,18 +45,16 @@ CREATE TABLE IF NOT EXISTS fence (
 _ONE = "SELECT value FROM state WHERE key = ?"
 _MANY = f"SELECT key, value FROM state WHERE key IN ({', '.join('?' * _AT_ONCE)})"
 _FENCE = "SELECT position, fingerprint FROM fence"
-_CHANGED = (
-    # Without the plus signs and the name of the index the planner scans all keys of the kind.
-    "SELECT key FROM state INDEXED BY state_changed"
-    " WHERE position > ? AND substr(key, 1, 1) IN (x'63', x'69', x'6e') AND +key >= ? AND +key < ?"
-)
-_CHANGED_UNTRACKED = "SELECT key FROM state WHERE position > ? AND key >= ? AND key < ? ORDER BY key"
+_CHANGED = "SELECT keys FROM changes WHERE position > ? AND kind = ?"
+_LOOKED_FOR = "SELECT key FROM state WHERE position > ? AND key >= ? AND key < ? ORDER BY key"
 _SCAN = "SELECT key, value FROM state WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key"
 _COUNT = "SELECT count(*) FROM state WHERE key >= ? AND key < ? AND value IS NOT NULL"
 _PUT = (
     "INSERT INTO state VALUES (?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET position = excluded.position, value = excluded.value"
 )
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[bytes])
 
 
 class SqliteStore:
@@ -101,6 +111,7 @@ class SqliteStore:
                 if current != expected:
                     raise FenceConflict(expected, current)
                 db.executemany(_PUT, puts)
+                self._note(db, position, [key for key, _, _ in puts])
                 db.executemany("DELETE FROM state WHERE key = ?", drops)
                 db.execute("UPDATE fence SET position = ?", (position,))
             self._unclean = self._unclean or bool(drops)
@@ -120,6 +131,18 @@ class SqliteStore:
                 self._idle.pop().close()
             self._writer.close()
 
+    def _note(self, db: sqlite3.Connection, position: int, keys: Sequence[Key]) -> None:
+        """Write down which tracked keys the commit writes, and forget what nobody will ask for any more."""
+        db.executemany(
+            "INSERT INTO changes VALUES (?, ?, ?)",
+            [
+                (position, kind, _encoder.encode(list(some)))
+                for kind, some in groupby(keys, lambda key: key[:1])
+                if is_tracked(kind)
+            ],
+        )
+        db.execute("DELETE FROM changes WHERE position <= ?", (position - _REMEMBERED,))
+
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         db.execute(f"PRAGMA page_size = {_PAGE}")
@@ -130,22 +153,27 @@ class SqliteStore:
     def _open(self) -> bool:
         db = self._writer
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in {0, _VERSION}:
+        if version > _VERSION:
             raise PenchantError(f"{self._path} has format {version}, not {_VERSION}: delete it, the log rebuilds it")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA cache_size = -16000")  # readers lose their cache at every commit: not theirs
+        db.execute("PRAGMA cache_size = -65536")  # readers lose their cache at every commit: not theirs
+        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         with self._transaction():
+            if version < _VERSION:
+                for table in ("state", "fence"):
+                    db.execute(f"DROP TABLE IF EXISTS {table}")
             for statement in _CREATE.split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {_VERSION}")
             db.execute("INSERT OR IGNORE INTO fence VALUES (1, ?, ?)", (START, self._fingerprint))
             if db.execute(_FENCE).fetchone()[1] == self._fingerprint:
-                return False
+                return 0 < version < _VERSION
             self._clear(db)
         return True
 
     def _clear(self, db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM state")
+        db.execute("DELETE FROM changes")
         db.execute("UPDATE fence SET position = ?, fingerprint = ?", (START, self._fingerprint))
 
     @contextmanager
@@ -203,9 +231,12 @@ class SqliteSnapshot:
 
     def changed(self, after: int, prefix: bytes) -> Sequence[Key]:
         """Keys that start with `prefix` and were last written by a commit past position `after`, in key order."""
-        if not is_tracked(prefix):
-            return [key for (key,) in self._db.execute(_CHANGED_UNTRACKED, (after, prefix, _beyond(prefix)))]
-        return sorted(key for (key,) in self._db.execute(_CHANGED, (after, prefix, _beyond(prefix))))
+        if not is_tracked(prefix) or after < self.position - _REMEMBERED:
+            return [key for (key,) in self._db.execute(_LOOKED_FOR, (after, prefix, _beyond(prefix)))]
+        found: set[Key] = set()
+        for (keys,) in self._db.execute(_CHANGED, (after, prefix[:1])):
+            found.update(_decoder.decode(keys))
+        return sorted(found if len(prefix) == 1 else (key for key in found if key.startswith(prefix)))
 
     def scan(self, prefix: bytes) -> Iterator[tuple[Key, bytes]]:
         """All entries whose key starts with `prefix`, in key order."""
