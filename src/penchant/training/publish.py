@@ -67,7 +67,7 @@ def gate(
     difference = paired_bootstrap(ours, theirs, seed=seed, clusters=held_out.users)
     rails = {
         "not_finite": float((~np.isfinite(value)).mean()) if len(value) else 0.0,
-        "coverage": _coverage(value, held_out) / max(_coverage(against, held_out), 1e-12),
+        **_coverage(value, against, held_out),
         **_calibration(candidate, held_out),
     }
     passed, reason = _judge(difference.high, difference.mean, difference.n, rails)
@@ -112,7 +112,7 @@ def _judge(high: float, delta: float, n: int, rails: dict[str, float]) -> tuple[
         return False, f"only {n} held-out requests had an outcome; at least {_MIN_REQUESTS} are needed to judge"
     if high < 0:
         return False, f"worse: NDCG@{CUT} differs by {delta:+.4f}, and by less than zero for sure"
-    if rails["coverage"] < _MIN_COVERAGE:
+    if rails.get("coverage", 1.0) < _MIN_COVERAGE:
         return False, f"its first {CUT} cover {rails['coverage']:.0%} of the items that the other's do"
     for name, ratio in rails.items():
         if name.startswith("calibration_") and not _CALIBRATED[0] <= ratio <= _CALIBRATED[1]:
@@ -145,12 +145,21 @@ def _verdict(
     )
 
 
-def _coverage(values: NDArray[np.float64], examples: Examples) -> float:
-    """How many different items stand among the first of each request."""
+def _coverage(ours: NDArray[np.float64], theirs: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+    """How many different items stand among the first of each slate, over how many do by the other's values.
+
+    Candidates drawn for replayed requests say nothing of it: there any order but chance covers less.
+    """
+    real = np.repeat(~examples.simulated, np.diff(examples.groups))
+    if not real.any():
+        return {}
     owner = np.repeat(np.arange(examples.requests), np.diff(examples.groups))
-    order = np.lexsort((-np.where(np.isfinite(values), values, -np.inf), owner))
-    place = np.arange(len(values)) - np.repeat(examples.groups[:-1], np.diff(examples.groups))
-    return float(len(np.unique(examples.items[order[place < CUT]])))
+    place = np.arange(len(owner)) - np.repeat(examples.groups[:-1], np.diff(examples.groups))
+    covered = []
+    for values in (ours, theirs):
+        order = np.lexsort((-np.where(np.isfinite(values), values, -np.inf), owner))
+        covered.append(len(np.unique(examples.items[order[(place < CUT) & real]])))
+    return {"coverage": covered[0] / max(covered[1], 1)}
 
 
 def _calibration(candidate: Ranker, examples: Examples) -> dict[str, float]:
