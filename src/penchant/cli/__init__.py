@@ -10,6 +10,7 @@ import penchant
 from penchant.cli.demo import demo
 from penchant.cli.evaluate import evaluate
 from penchant.cli.explain import explain
+from penchant.cli.importing import import_events
 from penchant.cli.init import init
 from penchant.cli.recommend import recommend
 from penchant.cli.replay import replay
@@ -42,6 +43,7 @@ def _root(
 
 
 app.command()(init)
+app.command("import")(import_events)
 app.command()(up)
 app.command()(collect)
 app.command()(stream)
