@@ -8,6 +8,7 @@ import typer
 
 import penchant
 from penchant.cli.demo import demo
+from penchant.cli.doctor import doctor
 from penchant.cli.evaluate import evaluate
 from penchant.cli.explain import explain
 from penchant.cli.importing import import_events
@@ -54,6 +55,7 @@ app.command()(replay)
 app.command()(recommend)
 app.command()(explain)
 app.command()(demo)
+app.command()(doctor)
 
 
 def main() -> None:
