@@ -326,14 +326,14 @@ def test_the_cache_is_bounded_and_remembers_absence():
     cache = RawCache(2_000)
     for index in range(100):
         cache.put(b"u%d" % index, b"x" * index)
-        assert cache.bytes <= 2_000
+        assert cache.size <= 2_000
     assert 0 < len(cache) < 20
     assert cache.get(b"u99", b"?") == b"x" * 99
     assert cache.get(b"u0", b"?") == b"?"
     cache.put(b"u99", None)
     assert cache.get(b"u99", b"?") is None
     cache.clear()
-    assert (len(cache), cache.bytes) == (0, 0)
+    assert (len(cache), cache.size) == (0, 0)
 
 
 def test_an_overlay_reads_its_writes_and_the_store_only_once():

@@ -59,9 +59,11 @@ class CatalogFold:
         named: dict[str, Millis] = {}
         for record in records:
             event = record.event
+            if type(event) is Interaction:  # most are
+                if event.item_id not in named:
+                    named[event.item_id] = record.ts
+                continue
             match event:
-                case Interaction():
-                    named.setdefault(event.item_id, record.ts)
                 case Impression():
                     for shown in event.items:
                         named.setdefault(shown.item_id, record.ts)
@@ -160,8 +162,11 @@ class _UserProfiles:
             self._state.put(profile_key(user_id), None if profile is None else encode_profile(profile))
 
 
+_ITEM_EVENTS = frozenset({ItemUpdate, ItemRemoved})
+
+
 def _item_events(records: Sequence[Record]) -> Iterable[str]:
-    return (record.event.item_id for record in records if isinstance(record.event, ItemUpdate | ItemRemoved))
+    return (record.event.item_id for record in records if type(record.event) in _ITEM_EVENTS)  # type: ignore[union-attr]
 
 
 def _updated(old: ItemProfile, event: ItemUpdate, ts: Millis) -> ItemProfile:

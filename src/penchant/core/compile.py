@@ -29,14 +29,15 @@ def kernel(function: F) -> F:
     folder; where nothing may be written kernels are compiled anew in every process.
     """
     base = _base()
-    before = numba.config.CACHE_DIR
+    config: Any = numba.config
+    before = config.CACHE_DIR
     if base is not None:
         # Read when the function is decorated; put back, as it belongs to all users of the compiler in the process.
-        numba.config.CACHE_DIR = str(base / _digest(Path(function.__code__.co_filename)))
+        config.CACHE_DIR = str(base / _digest(Path(function.__code__.co_filename)))
     try:
         compiled = numba.njit(nogil=True, cache=base is not None, error_model="numpy", boundscheck=False)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
     return cast("F", compiled)
 
 

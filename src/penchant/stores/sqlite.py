@@ -152,13 +152,13 @@ class SqliteStore:
 
     def _open(self) -> bool:
         db = self._writer
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:
-            raise PenchantError(f"{self._path} has format {version}, not {_VERSION}: delete it, the log rebuilds it")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA cache_size = -65536")  # readers lose their cache at every commit: not theirs
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         with self._transaction():
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > _VERSION:
+                raise PenchantError(f"{self._path} is of format {version}, not {_VERSION}: delete it, to be made anew")
             if version < _VERSION:
                 for table in ("state", "fence"):
                     db.execute(f"DROP TABLE IF EXISTS {table}")
@@ -167,7 +167,7 @@ class SqliteStore:
             db.execute(f"PRAGMA user_version = {_VERSION}")
             db.execute("INSERT OR IGNORE INTO fence VALUES (1, ?, ?)", (START, self._fingerprint))
             if db.execute(_FENCE).fetchone()[1] == self._fingerprint:
-                return 0 < version < _VERSION
+                return bool(0 < version < _VERSION)
             self._clear(db)
         return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from penchant.core.state import Key, Snapshot
@@ -13,41 +12,59 @@ _MISSING = b"\x00missing"
 
 
 class RawCache:
-    """The most recently used values as the store has them at the runner's fence, bounded by bytes.
+    """Recently used values as the store has them at the runner's fence, bounded by bytes.
 
     Absence is remembered as well (new users are looked up often). Valid only while nobody else commits: whoever owns
-    it clears it when the fence was not where it was expected.
+    it clears it when the fence was not where it was expected. Two generations instead of an order of use: when the
+    younger one holds half the bound, the older one is let go; what is found in the older one becomes young again.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._entries: OrderedDict[Key, bytes | None] = OrderedDict()
-        self.bytes = 0
+        self._half = max_bytes // 2
+        self._young: dict[Key, bytes | None] = {}
+        self._old: dict[Key, bytes | None] = {}
+        self._young_bytes = self._old_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._young.keys() | self._old.keys())
 
     def get(self, key: Key, missing: bytes | None) -> bytes | None:
         """The value (None: the store has none), or `missing` when it is not cached."""
-        value = self._entries.get(key, _MISSING)
+        value = self._young.get(key, _MISSING)
+        if value is not _MISSING:
+            return value
+        value = self._old.get(key, _MISSING)
         if value is _MISSING:
             return missing
-        self._entries.move_to_end(key)
+        self.put(key, value)
         return value
 
     def put(self, key: Key, value: bytes | None) -> None:
-        """Remember a value and forget the least recently used ones beyond the bound."""
-        if key in self._entries:
-            self.bytes -= _size(key, self._entries.pop(key))
-        self._entries[key] = value
-        self.bytes += _size(key, value)
-        while self.bytes > self._max_bytes:
-            self.bytes -= _size(*self._entries.popitem(last=False))
+        """Remember a value."""
+        self.update({key: value})
+
+    def update(self, values: Mapping[Key, bytes | None]) -> None:
+        """Remember values; those that alone are more than half the bound are not kept."""
+        size = sum(map(len, values)) + sum(map(len, filter(None, values.values()))) + _ENTRY_BYTES * len(values)
+        if self._young_bytes + size > self._half:
+            self._old, self._old_bytes = self._young, self._young_bytes
+            self._young, self._young_bytes = {}, 0
+        if size > self._half:
+            # What is known of these keys is not true any more.
+            self._old, self._old_bytes = {}, 0
+            return
+        self._young.update(values)
+        self._young_bytes += size
+
+    @property
+    def size(self) -> int:
+        """Bytes that the entries take, about; never more than the bound. A value replaced counts until it ages."""
+        return self._young_bytes + self._old_bytes
 
     def clear(self) -> None:
         """Forget everything."""
-        self._entries.clear()
-        self.bytes = 0
+        self._young, self._old = {}, {}
+        self._young_bytes = self._old_bytes = 0
 
 
 class Overlay:
@@ -65,20 +82,20 @@ class Overlay:
 
     def get_many(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
         """The values, in the order of the keys; one read of the snapshot for all that is not at hand."""
-        writes, cached = self._writes, self._cache.get
-        values = [writes[key] if key in writes else cached(key, _MISSING) for key in keys]
+        written, cached = self._writes.get, self._cache.get
+        values = [written(key, _MISSING) for key in keys]
+        for index, value in enumerate(values):
+            if value is _MISSING:
+                values[index] = cached(keys[index], _MISSING)
         absent = [index for index, value in enumerate(values) if value is _MISSING]
         if absent:
-            read = self._snapshot.get_many([keys[index] for index in absent])
-            for index, value in zip(absent, read, strict=True):
-                values[index] = value
-                self._cache.put(keys[index], value)
+            wanted = [keys[index] for index in absent]
+            read = dict(zip(wanted, self._snapshot.get_many(wanted), strict=True))
+            for index, key in zip(absent, wanted, strict=True):
+                values[index] = read[key]
+            self._cache.update(read)
         return values
 
     def put(self, key: Key, value: bytes | None) -> None:
         """Set a value, or drop it with `None`."""
         self._writes[key] = value
-
-
-def _size(key: Key, value: bytes | None) -> int:
-    return len(key) + (0 if value is None else len(value)) + _ENTRY_BYTES
