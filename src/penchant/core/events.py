@@ -12,7 +12,8 @@ AttributeValue = str | float | int | bool | list[str] | None
 """What an attribute may hold; `None` in a merge takes the attribute away."""
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", gc=False):
+    # Events hold nothing that leads back to them, so the garbage collector need not look at them again and again.
     ts: Millis | None = None
     id: str | None = None
 
@@ -28,7 +29,7 @@ class Interaction(_Event, frozen=True, tag="interaction"):
     context: dict[str, AttributeValue] = {}
 
 
-class ShownItem(msgspec.Struct, frozen=True, omit_defaults=True):
+class ShownItem(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One item of an impression; `rank` counts from 1."""
 
     item_id: str
