@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +26,9 @@ def create() -> FastAPI:
     from penchant.serving.auth import load_keys
     from penchant.serving.http import create_app
 
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     role = os.environ.get("PENCHANT_ROLE", "up")
     engine = open_folder(Path(os.environ["PENCHANT_DIR"]), fold=role == "up", environ=os.environ)
 
@@ -34,6 +41,12 @@ def create() -> FastAPI:
 
     settings = engine.parts.definition.settings
     return create_app(engine, settings, load_keys(os.environ), lifespan=lifespan)
+
+
+def _end_with(sentinel: int) -> None:
+    """A worker whose supervisor is gone, were it killed, drains and ends: nobody else would tell it to."""
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def free_port(host: str) -> int:

@@ -16,6 +16,7 @@ from penchant.core.clock import Clock, SystemClock
 from penchant.core.errors import ArtifactError, PenchantError
 from penchant.core.hashing import fingerprint
 from penchant.serving.auth import check_bind, is_loopback, load_keys
+from penchant.serving.live import Compiled
 from penchant.settings import InvalidSettings, Settings, load
 from penchant.training.artifacts import ArtifactStore
 
@@ -58,16 +59,21 @@ def examine(folder: Path, clock: Clock | None = None) -> list[Check]:
     return checks
 
 
+def compiled(settings: Settings) -> tuple[Definition, Compiled]:
+    """Features and surfaces of the settings, without an artifact; raises `SettingsError` naming the key."""
+    definition = Definition.of(settings)
+    return definition, SurfaceCompiler(definition, ArtifactStore(Path())).compile("")
+
+
 def _settings(folder: Path, found: list[Settings]) -> Iterator[Check]:
     found.append(load(folder))
     yield Check("settings", "ok", f"{folder}/penchant.toml: every key is known")
 
 
 def _definition(settings: Settings, found: list[Definition]) -> Iterator[Check]:
-    definition = Definition.of(settings)
-    compiled = SurfaceCompiler(definition, ArtifactStore(Path())).compile("")
+    definition, ready = compiled(settings)
     found.append(definition)
-    surfaces = ", ".join(compiled.surfaces)
+    surfaces = ", ".join(ready.surfaces)
     yield Check(
         "features",
         "ok",
@@ -185,6 +191,6 @@ def _server(settings: Settings) -> Iterator[Check]:
         yield Check(
             "server",
             "warn",
-            f"something else listens at {url}",
+            f"what listens at {url} does not answer as penchant does: still starting, or something else",
             "choose another port: [server] port, or penchant up --port",
         )

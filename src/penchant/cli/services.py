@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -64,7 +64,11 @@ def serve(
 
 
 @clean
-def stream(dir: Dir = None, clock: ClockOption = None) -> None:
+def stream(
+    dir: Dir = None,
+    clock: ClockOption = None,
+    lifeline: Annotated[bool, typer.Option("--lifeline", hidden=True, help="End when standard input ends.")] = False,
+) -> None:
     """Fold the log into the state until stopped (SIGTERM or Ctrl-C finish the batch in hand).
 
     \b
@@ -78,10 +82,17 @@ def stream(dir: Dir = None, clock: ClockOption = None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if lifeline:
+        threading.Thread(target=_until_end_of_input, args=(stop,), daemon=True).start()
     runner = StreamRunner(parts.log, parts.store, parts.definition.folds())
     err.print(f"folding {folder} from position {parts.store.position()}")
     runner.run(stop)
     parts.close()
+
+
+def _until_end_of_input(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
 
 
 def _with_clock(dir: Path | None, clock: str | None) -> tuple[Path, Settings]:
@@ -95,39 +106,37 @@ def _with_clock(dir: Path | None, clock: str | None) -> tuple[Path, Settings]:
 def _listen(
     dir: Path | None, host: str | None, port: int | None, workers: int | None, clock: str | None, *, role: str
 ) -> None:
-    import uvicorn
-
-    from penchant.cli.application import free_port
+    from penchant.cli.checkup import compiled
+    from penchant.cli.listening import Folding, bind, run
     from penchant.serving.auth import check_bind, load_keys
 
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     folder, settings = _with_clock(dir, clock)
     host = host or settings.server.host
-    port = settings.server.port if port is None else port
-    port = port or free_port(host)
     count = workers or settings.server.workers
     check_bind(host, load_keys(os.environ))
+    sock = bind(host, settings.server.port if port is None else port)
+    port = int(sock.getsockname()[1])
+    alone = count == 1
+    if not alone:
+        compiled(settings)  # a mistake in the settings is told once, here, and not by every worker
     os.environ["PENCHANT_DIR"] = str(folder)
-    os.environ["PENCHANT_ROLE"] = role if count == 1 or role != "up" else "serve+collect"
-    folding = _folding_process(folder) if count > 1 and role == "up" else None
-    err.print(f"penchant {role} on http://{host}:{port}  (docs at /docs, folder {folder})", soft_wrap=True)
+    os.environ["PENCHANT_ROLE"] = role if alone or role != "up" else "serve+collect"
+    # With several workers the fold gets a process of its own, so that no worker's requests wait for it.
+    folding = None if alone or role != "up" else Folding(folder)
+    name = f"[{host}]" if ":" in host else host
+    err.print(
+        f"penchant {role} on http://{name}:{port}  (docs at /docs, folder {folder})", markup=False, soft_wrap=True
+    )
     try:
-        uvicorn.run(
-            "penchant.cli.application:create",
-            factory=True,
-            host=host,
-            port=port,
-            workers=count,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=10,
-            server_header=False,
-        )
+        run(sock, host, port, count)
     finally:
         if folding is not None:
-            folding.terminate()
-            folding.wait(15)
+            folding.stop()
 
 
-def _folding_process(folder: Path) -> subprocess.Popen[bytes]:
-    """With several workers the fold gets a process of its own, so that no worker's requests wait for it."""
-    return subprocess.Popen([sys.executable, "-m", "penchant", "stream", "--dir", str(folder)])  # noqa: S603
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Asked to end, the process has done what it should. Uvicorn raises the signal again when it has drained."""
+    del number, frame
+    raise SystemExit(0)

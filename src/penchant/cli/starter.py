@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from penchant.assembly.parts import Definition
-from penchant.assembly.surfaces import SurfaceCompiler
+from penchant.cli.checkup import compiled
 from penchant.cli.importers.declare import to_toml
 from penchant.cli.init import preset
 from penchant.settings import Settings, parse
-from penchant.training.artifacts import ArtifactStore
 
 _FEATURED = 6
 """Actions and attributes beyond these are declared, but get no features of their own: an action costs five."""
@@ -63,7 +60,7 @@ rank = "source"
 def checked(text: str) -> Settings:
     """The settings, compiled once so that what is written works; raises `SettingsError`."""
     settings = parse(text)
-    SurfaceCompiler(Definition.of(settings), ArtifactStore(Path())).compile("")
+    compiled(settings)
     return settings
 
 
