@@ -138,10 +138,11 @@ def test_twenty_kills(tmp_path: Path, figures: Callable[[str], None]) -> None:
     counted = {(item, action): n for item, told in counters.items() for action, n in told.items() if n}
     wrong = sum(tally[key] != counted.get(key, 0) for key in tally | counted)
     warm = sorted(starts[1:])
+    retries, again = sum(one.retries for one in posters), sum(one.answered_twice for one in posters)
     figures(
         f"seed {seed}: {KILLS} kills of penchant up under {CLIENTS} clients, {len(acknowledged)} events acknowledged"
-        f" ({sum(p.retries for p in posters)} retries, {sum(p.answered_twice for p in posters)} redelivered), lost {lost},"
-        f" doubled {doubled}, item counters wrong {wrong}; until ready {warm[len(warm) // 2]:.1f} s (most {warm[-1]:.1f} s)"
+        f" ({retries} retries, {again} redelivered), lost {lost}, doubled {doubled}, item counters wrong {wrong};"
+        f" until ready {warm[len(warm) // 2]:.1f} s (most {warm[-1]:.1f} s)"
     )
     assert (lost, doubled, wrong) == (0, 0, 0)
     assert set(times) >= {str(event["id"]) for event in acknowledged}

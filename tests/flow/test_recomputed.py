@@ -6,7 +6,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -62,7 +61,6 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Any:
     engine.send([viewer(number) for number in range(USERS)])
     engine.settle()
     told = Traffic(engine, 0, 0, [], [], [""])
-    source: dict[int, Any] = {}
     sent: list[Event] = []
     for number in range(REQUESTS):
         clock.advance(int(rng.choice([0, 1, 40, 20_000, 11 * MINUTE, 3 * HOUR], p=[0.15, 0.2, 0.3, 0.2, 0.12, 0.03])))
@@ -92,7 +90,6 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Any:
         if number % 50 == 0:
             engine.engine.impressions.flush()
     engine.engine.impressions.flush()
-    del source
     yield told
     engine.close()
 
@@ -162,8 +159,8 @@ def test_features_as_served_are_recomputed_to_the_bit(traffic: Traffic, figures:
                 wrong += sum(x != y for x, y in zip(a, b, strict=True))
     lag = np.array(traffic.lag)
     figures(
-        f"seed {SEED}: {len(served)} requests, {traffic.late} late and {traffic.duplicates} duplicate events, fold behind"
-        f" by up to {lag.max()} records (in {np.mean(lag > 0):.0%} of requests), {rows} shown rows,"
+        f"seed {SEED}: {len(served)} requests, {traffic.late} late and {traffic.duplicates} duplicate events,"
+        f" fold behind by up to {lag.max()} records (in {np.mean(lag > 0):.0%} of requests), {rows} shown rows,"
         f" {compared} float32 compared, {wrong} differ"
     )
     assert wrong == 0
