@@ -12,6 +12,7 @@ from penchant.core.candidates import Retrieved
 from penchant.core.compile import kernel
 from penchant.core.items import Items
 from penchant.core.query import Query
+from penchant.retrieval.kept import Kept
 from penchant.retrieval.terms import ContentTable, TermIndex
 from penchant.retrieval.topk import NOTHING, top_rows
 
@@ -35,13 +36,14 @@ class Content:
     terms: int = 96
     postings: int = 500_000
     _index: TermIndex = field(default_factory=TermIndex, repr=False, compare=False)
+    _kept: Kept[tuple[NDArray[np.float32] | None]] = field(default_factory=Kept, repr=False, compare=False)
 
     def prepare(self, items: Items) -> ContentTable:
         return self._index.build(items, self.weights)
 
     def retrieve(self, query: Query, limit: int) -> Retrieved:
         table = self._table(query)
-        profile = self._profile(table, query)
+        (profile,) = self._kept.of(query, table, lambda: (self._profile(table, query),))
         if profile is None or limit <= 0:
             return NOTHING
         terms = np.flatnonzero(profile)
@@ -55,7 +57,7 @@ class Content:
 
     def score_rows(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.float32]:
         table = self._table(query)
-        profile = self._profile(table, query)
+        (profile,) = self._kept.of(query, table, lambda: (self._profile(table, query),))
         if profile is None:
             return np.full(len(rows), np.nan, np.float32)
         return _score_some(table.offsets, table.terms, table.values, profile, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from penchant.core.candidates import Retrieved
 from penchant.core.compile import kernel
 from penchant.core.items import Items, Keyed
 from penchant.core.query import Query
+from penchant.retrieval.kept import Kept
 from penchant.retrieval.topk import NOTHING, top_listed
 
 
@@ -20,6 +21,10 @@ class CovisitTable:
 
     neighbours: Keyed | None
     scale: NDArray[np.float32]
+
+
+Summed = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""The score of every row, and the rows that have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Covisit:
     seeds: int = 20
     decay: float = 0.8
     damping: float = 0.5
+    _kept: Kept[Summed] = field(default_factory=Kept, repr=False, compare=False)
 
     def prepare(self, items: Items) -> CovisitTable:
         neighbours = items.neighbours
@@ -58,7 +64,7 @@ class Covisit:
         scores[scores == 0] = np.nan
         return scores
 
-    def _sum(self, query: Query) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
+    def _sum(self, query: Query) -> Summed | None:
         table = query.items.tables[self.name]
         assert isinstance(table, CovisitTable)
         seeds = query.history[: self.seeds]
@@ -67,7 +73,11 @@ class Covisit:
         if table.neighbours is None or len(seeds) == 0:
             return None
         neighbours = table.neighbours
-        return _gather(neighbours.offsets, neighbours.keys, neighbours.values, table.scale, seeds, self.decay)
+        return self._kept.of(
+            query,
+            table,
+            lambda: _gather(neighbours.offsets, neighbours.keys, neighbours.values, table.scale, seeds, self.decay),
+        )
 
 
 @kernel

@@ -15,7 +15,8 @@ from penchant.core.compile import kernel
 from penchant.core.errors import ArtifactError
 from penchant.core.items import Items
 from penchant.core.query import Query
-from penchant.retrieval.topk import NOTHING, top_rows
+from penchant.retrieval.kept import Kept
+from penchant.retrieval.topk import NOTHING, top_mapped
 
 _NO_INDEX: NDArray[np.int32] = np.empty(0, np.int32)
 
@@ -139,6 +140,7 @@ class Ease:
     decay: float = 0.9
     depth: int = 100
     _seen: _Seen = field(default_factory=_Seen, repr=False, compare=False)
+    _kept: Kept[NDArray[np.float32]] = field(default_factory=Kept, repr=False, compare=False)
 
     def prepare(self, items: Items) -> EaseTable:
         seen = self._seen.table
@@ -158,8 +160,8 @@ class Ease:
         table, past = self._past(query)
         if self.model is None or len(past) == 0 or limit <= 0:
             return NOTHING
-        scores = _spread(self._fold_in(past), table.to_row, len(table.of_row))
-        return Retrieved(*top_rows(scores, query.eligible, limit, 0.0, query.seed_row))
+        scores = self._kept.of(query, table, lambda: self._fold_in(past))
+        return Retrieved(*top_mapped(scores, table.to_row, query.eligible, limit, 0.0, query.seed_row))
 
     def score_rows(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.float32]:
         table, past = self._past(query)
@@ -167,11 +169,8 @@ class Ease:
         if self.model is None or len(past) == 0:
             return scores
         wanted = table.of_row[rows]
-        if self.model.offsets is None:
-            _fold_in_at(self.model.weights, past, self.decay, wanted, scores)
-        else:
-            known = wanted >= 0
-            scores[known] = self._fold_in(past)[wanted[known]]
+        known = wanted >= 0
+        scores[known] = self._kept.of(query, table, lambda: self._fold_in(past))[wanted[known]]
         return scores
 
     def _past(self, query: Query) -> tuple[EaseTable, NDArray[np.int32]]:
@@ -219,35 +218,3 @@ def _fold_in_sparse(
             scores[columns[at]] += share * weights[at]
         weight *= decay
     return scores
-
-
-@kernel
-def _fold_in_at(
-    weights: NDArray[np.float32],
-    past: NDArray[np.int32],
-    decay: float,
-    wanted: NDArray[np.int32],
-    scores: NDArray[np.float32],
-) -> None:
-    """The same sum at a few places, in the same order of additions, so that it has the same bits."""
-    for at in range(len(wanted)):
-        if wanted[at] >= 0:
-            scores[at] = 0.0
-    weight = 1.0
-    for index in past:
-        share = np.float32(weight)
-        row = weights[index]
-        for at in range(len(wanted)):
-            if wanted[at] >= 0:
-                scores[at] += share * row[wanted[at]]
-        weight *= decay
-
-
-@kernel
-def _spread(scores: NDArray[np.float32], to_row: NDArray[np.int32], count: int) -> NDArray[np.float32]:
-    """Scores by index of the model as scores by row, NaN where the model knows nothing."""
-    spread = np.full(count, np.nan, np.float32)
-    for index in range(len(to_row)):
-        if to_row[index] >= 0:
-            spread[to_row[index]] = scores[index]
-    return spread

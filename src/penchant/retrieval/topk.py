@@ -135,3 +135,31 @@ def walk(
             best[size] = scores[row]
             size += 1
     return rows[:size].copy(), best[:size].copy()
+
+
+@kernel
+def top_mapped(
+    scores: NDArray[np.float32],
+    to_row: NDArray[np.int32],
+    mask: NDArray[np.bool_],
+    limit: int,
+    above: float,
+    without: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """As `top_rows`, with `scores` by an index of which `to_row` gives the row, -1 for none; each row once."""
+    room = max(0, min(limit, len(scores)))
+    rows = np.empty(room, np.int32)
+    best = np.empty(room, np.float32)
+    if room == 0:
+        return rows, best
+    size = 0
+    for index in range(len(scores)):
+        score = scores[index]
+        # A full heap turns nearly all away here; rows come in any order, so an equal score may still enter.
+        if not score > above or (size == room and score < best[0]):
+            continue
+        row = to_row[index]
+        if row >= 0 and mask[row] and row != without and np.isfinite(score):
+            size = _offer(best, rows, size, score, row)
+    _unheap(best, rows, size)
+    return rows[:size].copy(), best[:size].copy()
