@@ -26,7 +26,7 @@ def preset(name: str) -> str:
 @clean
 def init(
     directory: Annotated[Path, typer.Argument(help="Where to write penchant.toml; made if missing.")],
-    name: Annotated[str, typer.Option("--preset", help="films, news, ratings, shop or video.")] = "films",
+    name: Annotated[str, typer.Option("--preset", help=f"One of: {', '.join(presets())}.")] = "films",
     json: Json = False,
 ) -> None:
     """Write a penchant.toml to start from.
