@@ -48,6 +48,10 @@ class FenceConflict(PenchantError):
         self.current = current
 
 
+class StateUnavailable(PenchantError):
+    """The state cannot be read for now: answer from what is at hand and say so."""
+
+
 class StateAhead(PenchantError):
     """The state reflects positions that the log does not have: the state must be rebuilt."""
 

@@ -55,7 +55,10 @@ class Snapshot(Protocol):
 
 
 class StateStore(Protocol):
-    """Bytes by key; knows nothing of features. Only a runner commits."""
+    """Bytes by key; knows nothing of features. Only a runner commits.
+
+    What reads, here and in snapshots, raises `StateUnavailable` when it cannot.
+    """
 
     def position(self) -> int:
         """The fence: the position the state reflects."""

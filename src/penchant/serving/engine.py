@@ -9,7 +9,7 @@ from typing import Protocol
 
 from penchant.core.candidates import Outcome
 from penchant.core.clock import Clock, Millis
-from penchant.core.errors import InvalidRequest
+from penchant.core.errors import InvalidRequest, StateUnavailable
 from penchant.core.log import EventLog
 from penchant.core.query import Query, UserState
 from penchant.core.state import StateStore, profile_key, user_key
@@ -22,6 +22,12 @@ from penchant.serving.impressions import ImpressionWriter, impression_of
 from penchant.serving.live import Live, LiveWorld
 from penchant.serving.queries import CompiledSurface, Preparation
 from penchant.telemetry import logger
+
+
+_Stored = tuple[int, bytes | None, bytes | None]
+"""What the state says of a user: position, features, profile."""
+_NOBODY: _Stored = (0, None, None)
+_REMEMBERED = 10_000
 
 
 class Assigner(Protocol):
@@ -58,7 +64,8 @@ class Engine:
         self._assigner = assigner
         self._clock = clock
         self._timer = timer
-        self._users: OrderedDict[str, UserState] = OrderedDict()
+        self._users: OrderedDict[str, _Stored] = OrderedDict()
+        """As last read, for the day the store fails; evaluated anew then, as windows move with time."""
 
     def recommend(self, request: wire.Request, request_id: str) -> wire.Answer:
         """The slate for a request; raises `InvalidRequest` and `NotFound`, and otherwise always answers."""
@@ -115,31 +122,37 @@ class Engine:
         after = wire.position_of(request.after, "after")
         if live.items.position >= after:
             return live
-        if not self.wait(after, request.wait_ms):
-            problems.append("stale")
-            return live
-        return self.live.refresh(at_least=after)
+        try:
+            if self.wait(after, request.wait_ms):
+                return self.live.refresh(at_least=after)
+        except StateUnavailable as error:
+            logger.error("request for position %d: %s", after, error)
+        problems.append("stale")
+        return live
 
     def _user(self, user_id: str, now: Millis, problems: list[str]) -> UserState:
-        if not user_id:
-            return self._reader.user(self.store.position(), None, None, now)
         try:
-            snapshot = self.store.snapshot()
-            try:
-                blob, profile = snapshot.get_many([user_key(user_id), profile_key(user_id)])
-                position = snapshot.position
-            finally:
-                snapshot.close()
-        except OSError as error:
-            logger.error("state store: %s", error)
+            stored = self._stored(user_id)
+        except StateUnavailable as error:
+            logger.error("%s", error)
             problems.append("state")
-            cached = self._users.get(user_id)
-            return cached or self._reader.user(0, None, None, now)
-        user = self._reader.user(position, blob, profile, now)
-        self._users[user_id] = user
-        if len(self._users) > 10_000:
-            self._users.popitem(last=False)
-        return user
+            stored = self._users.get(user_id, _NOBODY)
+        else:
+            if user_id:
+                self._users[user_id] = stored
+                if len(self._users) > _REMEMBERED:
+                    self._users.popitem(last=False)
+        return self._reader.user(*stored, now)
+
+    def _stored(self, user_id: str) -> _Stored:
+        if not user_id:
+            return self.store.position(), None, None
+        snapshot = self.store.snapshot()
+        try:
+            blob, profile = snapshot.get_many([user_key(user_id), profile_key(user_id)])
+            return snapshot.position, blob, profile
+        finally:
+            snapshot.close()
 
     def _run(self, surface: CompiledSurface, query: Query, problems: list[str], *, trace: bool) -> Outcome:
         try:
@@ -150,7 +163,7 @@ class Engine:
         else:
             if len(outcome.slate) == 0 and query.rank_only is None:
                 outcome = self._fallback.answer(query, outcome.degraded)
-            else:
+            elif query.rank_only is None and query.seed_row < 0:
                 self._fallback.remember(query, outcome.slate.rows)
         if problems:
             outcome = outcome.with_degraded(problems)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from penchant.core.errors import InvalidRequest, LogFull, NotFound, PenchantError
+from penchant.core.errors import InvalidRequest, LogFull, NotFound, PenchantError, StateUnavailable
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -72,6 +72,8 @@ def problem_of(error: PenchantError) -> Problem | None:
                 f"nothing of this batch was taken: {error or 'the log is full'}; send it again later",
                 headers={"Retry-After": "5"},
             )
+        case StateUnavailable():
+            return Problem(503, "state_unavailable", f"{error}; ask again later", headers={"Retry-After": "5"})
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from penchant.core.clock import Clock
-from penchant.core.errors import NotFound
+from penchant.core.errors import NotFound, StateUnavailable
 from penchant.core.events import AttributeValue
 from penchant.core.items import LISTED, REMOVED, Items
 from penchant.core.log import EventLog
@@ -101,8 +101,8 @@ class Views:
         missing = []
         try:
             self._store.position()
-        except OSError as error:
-            missing.append(f"state store: {error}")
+        except StateUnavailable as error:
+            missing.append(str(error))
         try:
             self._log.end()
         except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from penchant.core.errors import FenceConflict, PenchantError
+from penchant.core.errors import FenceConflict, PenchantError, StateUnavailable
 from penchant.core.log import START
 from penchant.core.state import Key
 from penchant.stores.tracking import check_advance, is_tracked
@@ -81,11 +81,12 @@ class SqliteStore:
 
     def position(self) -> int:
         """The fence: the position the state reflects."""
-        db = self._borrow()
-        try:
-            position: int = db.execute(_FENCE).fetchone()[0]
-        finally:
-            self._give_back(db)
+        with reading():
+            db = self._borrow()
+            try:
+                position: int = db.execute(_FENCE).fetchone()[0]
+            finally:
+                self._give_back(db)
         if self._unclean:
             with self._writing:
                 self._empty_wal()
@@ -211,40 +212,49 @@ class SqliteSnapshot:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self._db = store._borrow()
-        self._open = True
-        self._db.execute("BEGIN")
-        # The first read fixes what the transaction sees.
-        self.position: int = self._db.execute(_FENCE).fetchone()[0]
+        with reading():
+            self._db = store._borrow()
+            self._open = True
+            try:
+                self._db.execute("BEGIN")
+                # The first read fixes what the transaction sees.
+                self.position: int = self._db.execute(_FENCE).fetchone()[0]
+            except BaseException:
+                self._db.close()
+                raise
 
     def get_many(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
         """The values, in the order of the keys."""
         execute = self._db.execute
-        if len(keys) <= 4:
-            rows = [execute(_ONE, (key,)).fetchone() for key in keys]
-            return [None if row is None else row[0] for row in rows]
-        found: dict[bytes, bytes] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            found.update(execute(_MANY, (*some, *(None,) * (_AT_ONCE - len(some)))))
+        with reading():
+            if len(keys) <= 4:
+                rows = [execute(_ONE, (key,)).fetchone() for key in keys]
+                return [None if row is None else row[0] for row in rows]
+            found: dict[bytes, bytes] = {}
+            for start in range(0, len(keys), _AT_ONCE):
+                some = keys[start : start + _AT_ONCE]
+                found.update(execute(_MANY, (*some, *(None,) * (_AT_ONCE - len(some)))))
         return [found.get(key) for key in keys]
 
     def changed(self, after: int, prefix: bytes) -> Sequence[Key]:
         """Keys that start with `prefix` and were last written by a commit past position `after`, in key order."""
-        if not is_tracked(prefix) or after < self.position - _REMEMBERED:
-            return [key for (key,) in self._db.execute(_LOOKED_FOR, (after, prefix, _beyond(prefix)))]
         found: set[Key] = set()
-        for (keys,) in self._db.execute(_CHANGED, (after, prefix[:1])):
-            found.update(_decoder.decode(keys))
+        with reading():
+            if not is_tracked(prefix) or after < self.position - _REMEMBERED:
+                return [key for (key,) in self._db.execute(_LOOKED_FOR, (after, prefix, _beyond(prefix)))]
+            for (keys,) in self._db.execute(_CHANGED, (after, prefix[:1])):
+                found.update(_decoder.decode(keys))
         return sorted(found if len(prefix) == 1 else (key for key in found if key.startswith(prefix)))
 
     def scan(self, prefix: bytes) -> Iterator[tuple[Key, bytes]]:
         """All entries whose key starts with `prefix`, in key order."""
-        return iter(self._db.execute(_SCAN, (prefix, _beyond(prefix))))
+        with reading():
+            yield from self._db.execute(_SCAN, (prefix, _beyond(prefix)))
 
     def count(self, prefix: bytes) -> int:
         """How many keys start with `prefix`."""
-        ((count,),) = self._db.execute(_COUNT, (prefix, _beyond(prefix)))
+        with reading():
+            ((count,),) = self._db.execute(_COUNT, (prefix, _beyond(prefix)))
         return int(count)
 
     def close(self) -> None:
@@ -253,6 +263,17 @@ class SqliteSnapshot:
             self._open = False
             self._db.execute("COMMIT")
             self._store._give_back(self._db)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """What SQLite cannot read becomes `StateUnavailable`; misuse of it stays what it is."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise
+    except sqlite3.Error as error:
+        raise StateUnavailable(f"the state cannot be read for now: {error}") from error
 
 
 def _beyond(prefix: bytes) -> bytes:
