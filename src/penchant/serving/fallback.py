@@ -36,8 +36,12 @@ class Fallback:
 
     def answer(self, query: Query, failed: Sequence[str]) -> Outcome:
         """A slate from the first rung that has anything; empty when policy lets nothing through."""
+        if query.rank_only is not None:
+            # Whoever asks for an order of these is not shown others.
+            slate = self._allowed(query, query.rank_only, np.zeros(len(query.rank_only), np.float32))
+            return self._outcome(slate, [*failed, "fallback:given"], "ranked")
         cached = self._slates.get((query.user_id, query.surface))
-        if cached is not None and query.rank_only is None:
+        if cached is not None:
             slate = self._allowed(query, cached, np.zeros(len(cached), np.float32))
             if len(slate):
                 return self._outcome(slate, [*failed, "fallback:cached"], "ranked")
