@@ -164,7 +164,13 @@ class Embedded:
             return self.compiler.compile(self._artifact)
         except ArtifactError as error:
             self._refused = self._artifact
-            logger.error("artifact %s refused, starting without one: %s", self._artifact, error)
+            sound, _ = self.parts.artifacts.newest_sound()
+            other = sound.id if sound is not None and sound.id != self._artifact else ""
+            logger.error("artifact %s refused, starting with %s: %s", self._artifact, other or "none", error)
+        try:
+            return self.compiler.compile(other)
+        except ArtifactError as error:
+            logger.error("artifact %s refused, starting without one: %s", other, error)
             return self.compiler.compile("")
 
     def _fold(self) -> None:

@@ -14,6 +14,7 @@ from penchant.assembly.parts import Parts
 from penchant.assembly.surfaces import EASE_PART, SurfaceCompiler, head_part
 from penchant.catalog.columns import ItemColumns
 from penchant.core.candidates import Candidates, Reason, Slate
+from penchant.core.errors import ArtifactError
 from penchant.core.events import Event, Impression, Interaction
 from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, START, LogReader, Record
@@ -25,6 +26,7 @@ from penchant.serving.live import Compiled
 from penchant.serving.queries import Preparation
 from penchant.serving.replay import Asked, Replay
 from penchant.settings import duration
+from penchant.telemetry import logger
 from penchant.training.artifacts import Content, DataRange, Fingerprints, Manifest
 from penchant.training.ease import train_ease
 from penchant.training.examples import Examples, read_examples
@@ -209,9 +211,14 @@ class Trainer:
         live = self._parts.artifacts.live()
         if live is None:
             return None, held_out
-        known = self._parts.artifacts.manifest(live).data.last_position
+        try:
+            known = self._parts.artifacts.manifest(live).data.last_position
+            ranker = self._compiler.ranker(live)
+        except ArtifactError as error:
+            logger.warning("the live artifact cannot be compared with: %s", error)
+            return None, held_out
         first = int(np.searchsorted(held_out.positions, known, side="right"))
-        return self._compiler.ranker(live), held_out.slice(first, held_out.requests)
+        return ranker, held_out.slice(first, held_out.requests)
 
     def _write(
         self, model: EaseModel | None, ranker: Ranker | None, compiled: Compiled, verdict: Gate, examples: Examples
