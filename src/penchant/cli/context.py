@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -36,6 +37,17 @@ def settings_of(given: Path | None) -> tuple[Path, Settings]:
     """The folder and its settings."""
     path = folder(given)
     return path, load(path)
+
+
+def check_surface(settings: Settings, name: str) -> None:
+    """Raises `PenchantError` naming the nearest unless there is a surface of that name."""
+    from penchant.assembly.surfaces import DEFAULTS
+
+    known = sorted({**DEFAULTS, **settings.surfaces})
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+        raise PenchantError(f"--surface: no surface {name!r}; {hint}")
 
 
 def print_json(document: object) -> None:

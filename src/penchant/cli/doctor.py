@@ -21,7 +21,7 @@ def doctor(
     ] = None,
     json: Json = False,
 ) -> None:
-    r"""Check settings, log, state, artifact, disk, clock, keys and server; change nothing. Exits with 1 on any fail.
+    """Check settings, log, state, artifact, disk, clock, keys and server; change nothing. Exits with 1 on any fail.
 
     \b
     penchant doctor

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from penchant.cli.context import Dir, Json, clean, err, out, print_json, settings_of
+from penchant.cli.context import Dir, Json, check_surface, clean, err, out, print_json, settings_of
 from penchant.cli.progress import bars
 
 
@@ -34,6 +34,7 @@ def evaluate(
     if not 0 < share < 1:
         raise typer.BadParameter("must lie between 0 and 1", param_hint="--share")
     folder, settings = settings_of(dir)
+    check_surface(settings, surface)
     parts = open_parts(folder, settings)
     try:
         with bars() as tell:

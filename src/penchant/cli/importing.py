@@ -46,7 +46,7 @@ def import_events(
     dir: Dir = None,
     json: Json = False,
 ) -> None:
-    r"""Take recorded history into the log, in order of time, each event once however often it is imported.
+    """Take recorded history into the log, in order of time, each event once however often it is imported.
 
     While importing, time follows the data. Several sources are merged by time. With --dir NEW a folder is made, and a
     penchant.toml from what the source holds.

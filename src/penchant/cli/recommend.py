@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from penchant.cli.context import Dir, Json, clean, err, out, print_json, settings_of
+from penchant.cli.context import Dir, Json, check_surface, clean, err, out, print_json, settings_of
 
 
 @clean
@@ -31,6 +31,7 @@ def recommend(
     from penchant.serving import wire
 
     folder, settings = settings_of(dir)
+    check_surface(settings, surface)
     title = next((name for name, kind in settings.attributes.item.items() if kind == "text"), None)
     request = wire.Request(
         user_id=user, surface=surface, n=n, item_id=item, record=False, explain=explain, fields=[title] if title else []

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from penchant.cli.context import Dir, Json, clean, err, out, print_json, settings_of
+from penchant.cli.context import Dir, Json, check_surface, clean, err, out, print_json, settings_of
 from penchant.cli.progress import bars
 
 
@@ -48,6 +48,7 @@ def train(
     from penchant.assembly.training import Trainer
 
     folder, settings = settings_of(dir)
+    check_surface(settings, surface)
     parts = open_parts(folder, settings)
     try:
         with bars() as tell:
