@@ -13,10 +13,10 @@ from penchant.catalog.predicates import Predicate, compile_where
 from penchant.core.errors import ArtifactError, InvalidRequest, SettingsError
 from penchant.core.items import Items
 from penchant.core.schema import Schema
-from penchant.core.stages import Filter, RowScorer, Scorer, Source
-from penchant.pipeline.executor import SurfacePipeline
+from penchant.core.stages import Contributing, Filter, RowScorer, Scorer, Source
+from penchant.pipeline.executor import SurfacePipeline, blend_of
 from penchant.ranking.assemble import FeatureAssembler
-from penchant.ranking.blend import BlendScorer, OrderScorer
+from penchant.ranking.blend import OrderScorer
 from penchant.ranking.gbdt import GbdtScorer
 from penchant.rerank.filters import STATIC, make_filter
 from penchant.rerank.selector import SlateSelector
@@ -139,17 +139,19 @@ class SurfaceCompiler:
         scorer: Scorer | None,
     ) -> CompiledSurface:
         schema, settings = self._definition.schema, self._with_defaults()
-        names = [source.name for source, _ in sources]
+        names = [*(source.name for source, _ in sources), FALLBACK.name]
         by_model = surface.rank == "model"
+        contributors = {source.name: source.contributor for source, _ in sources if isinstance(source, Contributing)}
         kinds = list(dict.fromkeys([*_POLICY, *surface.filters]))
         pipeline = SurfacePipeline(
             name,
             sources,
             [make_filter(kind, settings, name, schema) for kind in kinds],
             assembler if by_model else None,
-            (scorer or BlendScorer(names)) if by_model else OrderScorer(),
-            SlateSelector(surface.select, schema, sources=names),
+            (scorer or blend_of(names, FALLBACK)) if by_model else OrderScorer(),
+            SlateSelector(surface.select, schema, sources=names, contributors=contributors),
             surface.candidates,
+            reserve=FALLBACK,
         )
         return CompiledSurface(
             name,
@@ -173,7 +175,8 @@ class SurfaceCompiler:
                     raise SettingsError(f"experiments.{name}.{key}: no surface {surface!r}; there are: {known}")
 
 
-FALLBACK = Popular("fallback", fill=True)
+FALLBACK = Popular("popular", fill=True)
+"""What fills slates that would be short, and answers when the pipeline cannot."""
 
 
 def _predicate(where: Mapping[str, Any], schema: Schema, key: str) -> Predicate | None:

@@ -26,6 +26,15 @@ class PolicyFailure(PenchantError):
         self.stage = stage
 
 
+_RESERVED = 500
+"""How many more than asked for the reserve may propose, because filters come after it."""
+
+
+def blend_of(names: Sequence[str], reserve: Source | None) -> BlendScorer:
+    """Rank fusion in which the reserve only orders what no other source proposed."""
+    return BlendScorer(names, {} if reserve is None else {reserve.name: 1e-3})
+
+
 class SurfacePipeline:
     """The stages of one surface, put together once and then run for every request.
 
@@ -34,7 +43,9 @@ class SurfacePipeline:
     `features`, `score`. A filter raises `PolicyFailure`: policy never fails open. `ContractError` is a programmer's
     mistake and always passes through, and so does whatever the selector raises.
 
-    `sources` come with how many items each may propose; at most `limit` candidates are scored. `timer` gives seconds.
+    `sources` come with how many items each may propose; at most `limit` candidates are scored. When fewer than asked
+    for are left after the filters, `reserve` is asked as well, so that a slate is short only where no more is allowed.
+    `timer` gives seconds.
     """
 
     def __init__(
@@ -47,44 +58,58 @@ class SurfacePipeline:
         selector: Selector,
         limit: int = 500,
         *,
+        reserve: Source | None = None,
         timer: Timer = time.perf_counter,
     ) -> None:
         self.name = name
-        self.source_names = tuple(source.name for source, _ in sources)
         self._sources = tuple(sources)
+        self._reserve = reserve
+        merged = [(source.name, n) for source, n in sources]
+        if reserve is not None:
+            merged.append((reserve.name, 1))
+        self.source_names = tuple(name for name, _ in merged)
         self._opinions = [source if isinstance(source, RowScorer) else None for source, _ in sources]
+        self._opinions += [None] * (len(merged) - len(sources))
         self._filters = tuple(filters)
         self._assembler = assembler
         self._scorer = scorer
-        self._blend = BlendScorer(self.source_names)
+        self._blend = blend_of(self.source_names, reserve)
         self._selector = selector
         self._limit = limit
         self._timer = timer
-        self._merger = Merger([(source.name, n) for source, n in sources])
+        self._merger = Merger(merged)
 
     def run(self, query: Query, *, trace: bool = False) -> Outcome:
         """The slate for a query and how it came about; raises `PolicyFailure` and `ContractError`."""
         told = Trace(self._timer, trace)
-        candidates = self._candidates(query, told)
-        candidates = self._filter(query, candidates, told)
+        given = query.rank_only
+        candidates = self._retrieved(query, told) if given is None else self._given(query, given, told)
         candidates = self._describe(query, candidates, told)
         candidates = self._score(query, candidates, told)
         slate = self._selector.select(query, candidates)
         told.done("select", type(self._selector).__name__, len(candidates), len(slate))
         return Outcome(slate, candidates, told.stages, tuple(told.degraded), self.source_names)
 
-    def _candidates(self, query: Query, told: Trace) -> Candidates:
-        """What the sources propose, merged; or the rows that the query gives, with what the sources say of them."""
-        if query.rank_only is not None:
-            candidates = self._merger.given(
-                query, query.rank_only, lambda source, rows: self._opinion(source, query, rows, told)
-            )
-            told.done("merge", "given", len(query.rank_only), len(candidates))
-            return candidates
+    def _given(self, query: Query, rows: NDArray[np.int32], told: Trace) -> Candidates:
+        """The rows that the query gives, with what the sources say of them, as far as the filters allow."""
+        candidates = self._merger.given(query, rows, lambda source, rows: self._opinion(source, query, rows, told))
+        told.done("merge", "given", len(rows), len(candidates))
+        return self._filter(query, candidates, told)
+
+    def _retrieved(self, query: Query, told: Trace) -> Candidates:
+        """What the sources propose and the filters keep."""
         proposals = [self._retrieve(source, limit, query, told) for source, limit in self._sources]
-        candidates = self._merger.merge(query, proposals)
-        told.done("merge", "interleave", sum(len(one.rows) for one in proposals if one), len(candidates))
+        candidates = self._merged(query, proposals, told)
+        if len(candidates) < query.size and self._reserve is not None:
+            more = self._retrieve(self._reserve, query.size + _RESERVED, query, told)
+            candidates = self._merged(query, [*proposals, more], told)
         return candidates
+
+    def _merged(self, query: Query, proposals: Sequence[Retrieved | None], told: Trace) -> Candidates:
+        unasked = [None] * (len(self.source_names) - len(proposals))
+        candidates = self._merger.merge(query, [*proposals, *unasked])
+        told.done("merge", "interleave", sum(len(one.rows) for one in proposals if one), len(candidates))
+        return self._filter(query, candidates, told)
 
     @staticmethod
     def _retrieve(source: Source, limit: int, query: Query, told: Trace) -> Retrieved | None:

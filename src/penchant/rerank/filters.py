@@ -59,7 +59,8 @@ class Age:
 
     By flag: an item with the flag needs a user whose flag is true. By number: an item with a least age needs a user
     whose number is no less. The answer may stand in the user's attributes or in the context; where both give one, both
-    must allow. Without an answer restricted items go, and so do items that no `item` event described yet.
+    must allow. Without an answer restricted items go, and so do items that no `item` event described yet; where the
+    answer is declared nowhere, nobody can give it, and restricted items are shown to nobody.
     """
 
     name = "age"
@@ -73,10 +74,9 @@ class Age:
                 f"[attributes.item]: declare it, or name another in [filters.age]"
             )
         answers = [declared for declared in (schema.user.get(age.user), schema.context.get(age.user)) if declared]
-        if not answers or any(declared.kind != item.kind for declared in answers):
-            what = f"is a {answers[0].kind}" if answers else "is not declared"
+        if any(declared.kind != item.kind for declared in answers):
             raise SettingsError(
-                f"filters.age.user: {age.user!r} {what}; the filter 'age' compares it with the {item.kind} "
+                f"filters.age.user: {age.user!r} is a {answers[0].kind}; the filter 'age' compares it with the {item.kind} "
                 f"{age.item!r} of the item: declare it as {item.kind} in [attributes.user] or [attributes.context]"
             )
         self._item, self._user, self._flag = age.item, age.user, item.kind == "flag"

@@ -57,7 +57,7 @@ class Views:
             item_id=item_id,
             attributes=_shown(profile.attributes, self._schema.item),
             listed=profile.status == LISTED,
-            counters=self._reader.counters(blob),
+            counters=self._counters(blob),
             features=self._reader.describe(blob, "item", self._clock.now(), self._words()),
         )
 
@@ -75,7 +75,7 @@ class Views:
         return wire.UserAnswer(
             user_id=user_id,
             attributes=_shown(profile.attributes, self._schema.user) if profile else {},
-            counters=self._reader.counters(blob),
+            counters=self._counters(blob),
             recent=self._recent(blob),
             features=self._reader.describe(blob, "user", self._clock.now(), self._words()),
             position=str(position),
@@ -108,6 +108,11 @@ class Views:
         except OSError as error:
             missing.append(f"log: {error}")
         return missing
+
+    def _counters(self, blob: bytes | None) -> dict[str, int]:
+        """By action only: impressions are no interactions (they are the feature `total_impression`)."""
+        counted = self._reader.counters(blob)
+        return {action: counted[action] for action in self._schema.actions}
 
     def _recent(self, blob: bytes | None) -> list[wire.RecentAnswer]:
         history = self._reader.recent(blob)
