@@ -19,7 +19,14 @@ ROOT = SOURCE.parent
 PACKAGE = SOURCE / "penchant"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-MAY_CATCH_ALL = {"pipeline/executor.py", "stream/runner.py", "serving/http.py", "serving/live.py", "cli/context.py"}
+MAY_CATCH_ALL = {
+    "pipeline/executor.py",
+    "stream/runner.py",
+    "serving/http.py",
+    "serving/live.py",
+    "cli/context.py",
+    "cli/checkup.py",
+}
 """Where any exception may be caught: it is answered for there, by a policy that is written beside it."""
 
 CLOCK = "core/clock.py"

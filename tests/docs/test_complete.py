@@ -18,6 +18,7 @@ import penchant
 from docs.pages import DOCS, PAGES, ROOT, title_of
 from penchant import settings
 from penchant.assembly.sources import SOURCES
+from penchant.assembly.surfaces import FALLBACK
 from penchant.cli import app
 from penchant.rerank import presentation
 from penchant.rerank.filters import FILTERS
@@ -129,8 +130,8 @@ def test_every_verb_and_option_is_documented() -> None:
     assert set(re.findall(r"^## penchant (\w+)$", text, re.M)) == set(commands)
     for name, command in commands.items():
         told = set(re.findall(r"`(--?[\w-]+)`", section(text, f"## penchant {name}")))
-        options = {max(one.opts, key=len) for one in command.params if one.opts[0].startswith("-")}
-        options |= {one for each in command.params for one in each.secondary_opts}
+        shown = [one for one in command.params if one.opts[0].startswith("-") and not one.hidden]
+        options = {max(one.opts, key=len) for one in shown} | {name for one in shown for name in one.secondary_opts}
         assert told == options - {"--help"}, name
 
 
@@ -176,7 +177,7 @@ def test_every_word_of_degraded_is_documented() -> None:
         for word in words(name, r'problems\.append\("(\w+)"\)')
     }
     said |= words("serving/fallback.py", r'"(fallback:\w+)"')
-    said |= {"source:NAME", "filter:NAME", "features", "score", "fallback:fallback"}
+    said |= {"source:NAME", "filter:NAME", "features", "score", f"fallback:{FALLBACK.name}"}
     assert rows == said
 
 
