@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from penchant.core.candidates import Outcome
@@ -22,7 +22,6 @@ from penchant.serving.impressions import ImpressionWriter, impression_of
 from penchant.serving.live import Live, LiveWorld
 from penchant.serving.queries import CompiledSurface, Preparation
 from penchant.telemetry import logger
-
 
 _Stored = tuple[int, bytes | None, bytes | None]
 """What the state says of a user: position, features, profile."""
@@ -87,7 +86,7 @@ class Engine:
             items=live.items,
             problems=problems,
         )
-        outcome = self._run(surface, query, problems, trace=request.explain)
+        outcome = self._run(surface, query, request, problems)
         answer = self._answers.answer(query, outcome, request, live.compiled, experiment)
         if request.record:
             self.impressions.put(
@@ -154,17 +153,19 @@ class Engine:
         finally:
             snapshot.close()
 
-    def _run(self, surface: CompiledSurface, query: Query, problems: list[str], *, trace: bool) -> Outcome:
+    def _run(self, surface: CompiledSurface, query: Query, request: wire.Request, problems: list[str]) -> Outcome:
+        failed: Sequence[str]
         try:
-            outcome = surface.pipeline.run(query, trace=trace)
+            outcome = surface.pipeline.run(query, trace=request.explain)
+            failed = outcome.degraded
+            if len(outcome.slate) > 0 or query.rank_only is not None:
+                if query.rank_only is None and query.seed_row < 0:
+                    self._fallback.remember(query, outcome.slate.rows)
+                return outcome.with_degraded(problems) if problems else outcome
         except PolicyFailure as failure:
             logger.error("request %s: %s", query.request_id, failure)
-            outcome = self._fallback.answer(query, [f"filter:{failure.stage}"])
-        else:
-            if len(outcome.slate) == 0 and query.rank_only is None:
-                outcome = self._fallback.answer(query, outcome.degraded)
-            elif query.rank_only is None and query.seed_row < 0:
-                self._fallback.remember(query, outcome.slate.rows)
+            failed = [f"filter:{failure.stage}"]
+        outcome = self._fallback.answer(self._preparation.unfiltered(query, request, surface), failed)
         if problems:
             outcome = outcome.with_degraded(problems)
         return outcome

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from penchant.catalog.columns import ItemColumns
 from penchant.core.clock import Clock
 from penchant.core.items import Items
 from penchant.core.state import StateStore
 from penchant.serving.queries import CompiledSurface
+from penchant.serving.rows import TABLE, RowIndex
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,10 +26,12 @@ class Compiled:
     surfaces: Mapping[str, CompiledSurface]
     preparers: Mapping[str, Callable[[Items], object]]
     """By the name of the table that each makes of a picture."""
+    _rows: RowIndex = field(default_factory=RowIndex)
 
     def prepared(self, items: Items) -> Items:
         """The picture with the tables that the surfaces need."""
-        return replace(items, tables={name: prepare(items) for name, prepare in self.preparers.items()})
+        tables = {name: prepare(items) for name, prepare in self.preparers.items()}
+        return replace(items, tables={**tables, TABLE: self._rows.prepare(items)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

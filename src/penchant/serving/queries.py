@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from penchant.core.schema import Schema
 from penchant.core.values import read_attributes
 from penchant.pipeline.executor import SurfacePipeline
 from penchant.serving import wire
+from penchant.serving.rows import distinct_rows
 from penchant.settings import Surface
 
 
@@ -78,6 +79,7 @@ class Preparation:
         """
         context = self._context(request)
         history = distinct_rows(user.history.items[self.positive[user.history.actions]], items)
+        seen, hidden = distinct_rows(user.seen, items), distinct_rows(user.hidden, items)
         seed = self._seed(request, surface, history, items, problems)
         rank_only = None
         if request.items is not None:
@@ -92,11 +94,11 @@ class Preparation:
             size=request.n if rank_only is None else len(rank_only),
             user=user,
             items=items,
-            eligible=self._eligible(request, surface, items),
+            eligible=self._proposable(request, surface, items, seen, hidden),
             context=context,
             history=history,
-            seen=distinct_rows(user.seen, items),
-            hidden=distinct_rows(user.hidden, items),
+            seen=seen,
+            hidden=hidden,
             segment=self._segment(user),
             seed_row=seed,
             rank_only=rank_only,
@@ -109,6 +111,31 @@ class Preparation:
             return read_attributes(request.context, self.schema.context, "context")
         except InvalidEvent as error:
             raise InvalidRequest(error.field, error.reason, error.message) from None
+
+    def unfiltered(self, query: Query, request: wire.Request, surface: CompiledSurface) -> Query:
+        """The query with all rows eligible that policy lets through: for a fallback, which rather repeats than ends."""
+        return replace(query, eligible=self._eligible(request, surface, query.items))
+
+    def _proposable(
+        self,
+        request: wire.Request,
+        surface: CompiledSurface,
+        items: Items,
+        seen: NDArray[np.int32],
+        hidden: NDArray[np.int32],
+    ) -> NDArray[np.bool_]:
+        """What sources may propose. Where the filters drop what was seen or hidden, sources spend no proposals on it.
+
+        A request to rank given items is about exactly those.
+        """
+        mask = self._eligible(request, surface, items)
+        if request.items is not None:
+            return mask
+        for kind, rows in (("seen", seen), ("hidden", hidden)):
+            if len(rows) and kind in surface.settings.filters:
+                mask = mask.copy()
+                mask[rows] = False
+        return mask
 
     def _eligible(self, request: wire.Request, surface: CompiledSurface, items: Items) -> NDArray[np.bool_]:
         standing = items.tables[surface.table]
@@ -143,13 +170,6 @@ class Preparation:
             return int(history[0])
         problems.append("no_seed")
         return -1
-
-
-def distinct_rows(hashes: NDArray[np.int64], items: Items) -> NDArray[np.int32]:
-    """The rows of item hashes, in their order, each once; those the picture does not have are left out."""
-    get, count = items.rows.get, items.count
-    rows = dict.fromkeys(get(item, -1) for item in hashes.tolist())
-    return np.array([row for row in rows if 0 <= row < count], np.int32)
 
 
 def known_rows(ids: Sequence[str], items: Items) -> NDArray[np.int32]:
