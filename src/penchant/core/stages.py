@@ -37,6 +37,14 @@ class RowScorer(Protocol):
         """The source's score of each row, NaN where it has none; equal to what `retrieve` gives for the same row."""
 
 
+@runtime_checkable
+class Contributing(Protocol):
+    """A source that can say which item of the history weighed most in its score of a row."""
+
+    def contributor(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """For each of `rows` the row of the history with the largest positive term (ties: the newest), -1 for none."""
+
+
 class Filter(Protocol):
     """Says which candidates may be shown. It must not fail open: what it cannot judge it drops."""
 

@@ -62,6 +62,19 @@ class Content:
             return np.full(len(rows), np.nan, np.float32)
         return _score_some(table.offsets, table.terms, table.values, profile, rows)
 
+    def contributor(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """For each of `rows` the row of the history whose share of the score is the largest above zero, -1 for none.
+
+        The share of `i_k` is `decay^k · v(i_k) · v(row)` over the terms that count in the profile.
+        """
+        table = self._table(query)
+        (profile,) = self._kept.of(query, table, lambda: (self._profile(table, query),))
+        if profile is None:
+            return np.full(len(rows), -1, np.int32)
+        liked = query.history[: self.depth] if query.seed_row < 0 else np.array([query.seed_row], np.int32)
+        found = _nearest(table.offsets, table.terms, table.values, profile, liked, self.decay, rows)
+        return np.where(found >= 0, liked[found], -1).astype(np.int32)
+
     def _table(self, query: Query) -> ContentTable:
         table = query.items.tables[self.name]
         assert isinstance(table, ContentTable)
@@ -171,3 +184,40 @@ def _score_some(
             score += profile[terms[at]] * values[at]
         scores[index] = score
     return scores
+
+
+@kernel
+def _nearest(
+    offsets: NDArray[np.int64],
+    terms: NDArray[np.int32],
+    values: NDArray[np.float32],
+    profile: NDArray[np.float32],
+    liked: NDArray[np.int32],
+    decay: float,
+    rows: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    """Per row the place in `liked` of the largest decayed product of vectors above zero, -1 for none."""
+    found = np.full(len(rows), -1, np.int32)
+    for index in range(len(rows)):
+        best = np.float32(0.0)
+        weight = 1.0
+        for place in range(len(liked)):
+            share = np.float32(weight)
+            a, a_end = offsets[rows[index]], offsets[rows[index] + 1]
+            b, b_end = offsets[liked[place]], offsets[liked[place] + 1]
+            product = np.float32(0.0)
+            while a < a_end and b < b_end:  # both ascend by term
+                if terms[a] < terms[b]:
+                    a += 1
+                elif terms[a] > terms[b]:
+                    b += 1
+                else:
+                    if profile[terms[a]] != 0:
+                        product += share * values[b] * values[a]
+                    a += 1
+                    b += 1
+            if product > best:
+                best = product
+                found[index] = place
+            weight *= decay
+    return found

@@ -64,12 +64,17 @@ class Covisit:
         scores[scores == 0] = np.nan
         return scores
 
+    def contributor(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """For each of `rows` the row of the history whose term of the score is the largest, -1 for none."""
+        table, seeds = self._seeds(query)
+        if table.neighbours is None or len(seeds) == 0:
+            return np.full(len(rows), -1, np.int32)
+        neighbours = table.neighbours
+        found = _largest(neighbours.offsets, neighbours.keys, neighbours.values, table.scale, seeds, self.decay, rows)
+        return np.where(found >= 0, seeds[found], -1).astype(np.int32)
+
     def _sum(self, query: Query) -> Summed | None:
-        table = query.items.tables[self.name]
-        assert isinstance(table, CovisitTable)
-        seeds = query.history[: self.seeds]
-        if query.seed_row >= 0:
-            seeds = np.array([query.seed_row], np.int32)
+        table, seeds = self._seeds(query)
         if table.neighbours is None or len(seeds) == 0:
             return None
         neighbours = table.neighbours
@@ -78,6 +83,14 @@ class Covisit:
             table,
             lambda: _gather(neighbours.offsets, neighbours.keys, neighbours.values, table.scale, seeds, self.decay),
         )
+
+    def _seeds(self, query: Query) -> tuple[CovisitTable, NDArray[np.int32]]:
+        """The table of the picture, and the rows to go from, newest first."""
+        table = query.items.tables[self.name]
+        assert isinstance(table, CovisitTable)
+        if query.seed_row >= 0:
+            return table, np.array([query.seed_row], np.int32)
+        return table, query.history[: self.seeds]
 
 
 @kernel
@@ -119,3 +132,32 @@ def _gather(
             scores[row] += gain
         weight *= decay
     return scores, listed[:size].copy()
+
+
+@kernel
+def _largest(
+    offsets: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    values: NDArray[np.int64],
+    scale: NDArray[np.float32],
+    seeds: NDArray[np.int32],
+    decay: float,
+    rows: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    """Per row the place in `seeds` of the largest term above zero, -1 for none; ties go to the newest."""
+    found = np.full(len(rows), -1, np.int32)
+    best = np.zeros(len(rows), np.float32)
+    weight = 1.0
+    for place in range(len(seeds)):
+        seed = seeds[place]
+        share = np.float32(weight * scale[seed])
+        begin, end = offsets[seed], offsets[seed + 1]
+        for at in range(len(rows)):
+            to = begin + np.searchsorted(keys[begin:end], np.int64(rows[at]))
+            if to < end and keys[to] == rows[at]:
+                term = share * np.float32(values[to]) * scale[rows[at]]
+                if term > best[at]:
+                    best[at] = term
+                    found[at] = place
+        weight *= decay
+    return found

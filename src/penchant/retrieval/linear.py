@@ -173,6 +173,19 @@ class Ease:
         scores[known] = self._kept.of(query, table, lambda: self._fold_in(past))[wanted[known]]
         return scores
 
+    def contributor(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """For each of `rows` the row of the history whose `decay^k · B[i_k]` is the largest above zero, -1 for none."""
+        table, past = self._past(query)
+        model = self.model
+        if model is None or len(past) == 0:
+            return np.full(len(rows), -1, np.int32)
+        wanted = table.of_row[rows]
+        if model.offsets is None or model.columns is None:
+            found = _largest_dense(model.weights, past, self.decay, wanted)
+        else:
+            found = _largest_sparse(model.offsets, model.columns, model.weights, past, self.decay, wanted)
+        return np.where(found >= 0, table.to_row[past[found]], -1).astype(np.int32)
+
     def _past(self, query: Query) -> tuple[EaseTable, NDArray[np.int32]]:
         """Indices of the history that the model knows, newest first."""
         table = query.items.tables[self.name]
@@ -218,3 +231,51 @@ def _fold_in_sparse(
             scores[columns[at]] += share * weights[at]
         weight *= decay
     return scores
+
+
+@kernel
+def _largest_dense(
+    weights: NDArray[np.float32], past: NDArray[np.int32], decay: float, wanted: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Per wanted index the place in `past` of the largest term above zero, -1 for none; ties go to the newest."""
+    found = np.full(len(wanted), -1, np.int32)
+    best = np.zeros(len(wanted), np.float32)
+    weight = 1.0
+    for place in range(len(past)):
+        share = np.float32(weight)
+        row = weights[past[place]]
+        for at in range(len(wanted)):
+            if wanted[at] >= 0:
+                term = share * row[wanted[at]]
+                if term > best[at]:
+                    best[at] = term
+                    found[at] = place
+        weight *= decay
+    return found
+
+
+@kernel
+def _largest_sparse(
+    offsets: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    past: NDArray[np.int32],
+    decay: float,
+    wanted: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    found = np.full(len(wanted), -1, np.int32)
+    best = np.zeros(len(wanted), np.float32)
+    weight = 1.0
+    for place in range(len(past)):
+        share = np.float32(weight)
+        begin, end = offsets[past[place]], offsets[past[place] + 1]
+        for at in range(len(wanted)):
+            if wanted[at] >= 0:
+                to = begin + np.searchsorted(columns[begin:end], wanted[at])
+                if to < end and columns[to] == wanted[at]:
+                    term = share * weights[to]
+                    if term > best[at]:
+                        best[at] = term
+                        found[at] = place
+        weight *= decay
+    return found
