@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -64,10 +64,10 @@ def dotted(node: ast.expr) -> str:
     return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
-def nodes() -> Iterator[tuple[str, ast.AST]]:
-    for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            yield name_of(path), node
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """Every node of every module's syntax tree, with the module's name."""
+    return [(name_of(path), node) for path in MODULES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
 
 
 def tracked() -> list[Path]:
