@@ -10,6 +10,7 @@ from pathlib import Path
 import penchant
 from penchant.assembly.parts import Parts, open_parts
 from penchant.assembly.surfaces import SurfaceCompiler
+from penchant.assembly.warmup import WarmUp
 from penchant.catalog.columns import ItemColumns
 from penchant.core.clock import Clock
 from penchant.core.errors import ArtifactError, SettingsError
@@ -83,7 +84,9 @@ class Embedded:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._refresher: Refresher | None = None
+        self._warm_up = WarmUp(definition) if background else None
         if background:
+            self._warm(self.live.current.compiled)
             interval = duration(settings.server.refresh, "server.refresh") / 1_000
             self._refresher = Refresher(self._renew, interval, lambda error: logger.error("refresh: %s", error))
             if fold:
@@ -156,8 +159,13 @@ class Embedded:
             self._refused = published
             logger.error("artifact %s refused, the present one keeps serving: %s", published, error)
             return False
+        self._warm(compiled)
         self.live.swap(compiled)
         return True
+
+    def _warm(self, compiled: Compiled) -> None:
+        if self._warm_up is not None:
+            self._warm_up.run(compiled, self.live.current.items)
 
     def _compiled_or_bare(self) -> Compiled:
         try:
