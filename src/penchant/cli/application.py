@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from penchant.serving.routes import Role
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # two pools on the same cores make the tail explode
@@ -40,7 +42,8 @@ def create() -> FastAPI:
             engine.close()
 
     settings = engine.parts.definition.settings
-    return create_app(engine, settings, load_keys(os.environ), lifespan=lifespan)
+    offered = cast("Role", role if role in ("collect", "serve") else "up")
+    return create_app(engine, settings, load_keys(os.environ), role=offered, lifespan=lifespan)
 
 
 def _end_with(sentinel: int) -> None:

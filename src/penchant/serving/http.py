@@ -21,7 +21,7 @@ from penchant.serving.call import Call, Disconnected, Lane, Reply, request_id_of
 from penchant.serving.metrics import Metrics
 from penchant.serving.ports import EnginePort
 from penchant.serving.problems import CONTENT_TYPE, Problem, internal, problem_of
-from penchant.serving.routes import Route, Services
+from penchant.serving.routes import Role, Route, Services
 from penchant.serving.routes_events import EventRoutes
 from penchant.serving.routes_slates import SlateRoutes
 from penchant.serving.routes_state import StateRoutes
@@ -33,9 +33,14 @@ _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-stor
 
 
 def create_app(
-    engine: EnginePort, settings: Settings, keys: Keys | None = None, *, lifespan: Lifespan | None = None
+    engine: EnginePort,
+    settings: Settings,
+    keys: Keys | None = None,
+    *,
+    role: Role = "up",
+    lifespan: Lifespan | None = None,
 ) -> FastAPI:
-    """The application: every route of the public contract over one engine.
+    """The application: the routes of the public contract that belong to the role (all of them) over one engine.
 
     The caller opens the engine and closes it, after the application ends or in `lifespan`, which is left last.
     """
@@ -64,14 +69,15 @@ def create_app(
         redirect_slashes=False,
         lifespan=life,
     )
-    document = openapi.document(settings, secured=bool(keys))
-    app.openapi = lambda: document  # type: ignore[method-assign]
-    table = [
+    contract = [
         *SlateRoutes(services).table(),  # first, because routes are tried in order
         *EventRoutes(services).table(),
         *StateRoutes(services).table(),
-        *openapi.routes(document),
     ]
+    offered = [route for route in contract if route.offered(role)]
+    document = openapi.document(settings, secured=bool(keys), offered=offered)
+    app.openapi = lambda: document  # type: ignore[method-assign]
+    table = [*offered, *openapi.routes(document)]
     for path in dict.fromkeys(route.path for route in table):
         methods = {route.method: route for route in table if route.path == path}
         app.router.routes.append(routing.Route(path, Endpoint(methods, keys, services.metrics)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -30,8 +30,15 @@ _BODY = (400, 408, 413, 415, 500, 503)
 _TEXT: Json = {"text/plain": {"schema": {"type": "string"}}}
 
 
-def document(settings: Settings, *, secured: bool) -> Json:
-    """The OpenAPI 3.1 document; `secured` when the server asks for keys."""
+def document(settings: Settings, *, secured: bool, offered: Collection[Route] | None = None) -> Json:
+    """The OpenAPI 3.1 document of the routes that are `offered` (all); `secured` when the server asks for keys."""
+    paths = _paths()
+    if offered is not None:
+        kept = {(route.path, route.method.lower()) for route in offered}
+        paths = {
+            path: {method: operation for method, operation in methods.items() if (path, method) in kept}
+            for path, methods in paths.items()
+        }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -40,7 +47,7 @@ def document(settings: Settings, *, secured: bool) -> Json:
             "description": "Events in, personalised slates out. Every answer carries `X-Request-Id`, the caller's own "
             "or a new one; every error is an RFC 9457 problem document that says how to mend what was asked.",
         },
-        "paths": {path: _path(methods, secured) for path, methods in _paths().items()},
+        "paths": {path: _path(methods, secured) for path, methods in paths.items() if methods},
         "components": {
             "schemas": components(settings),
             **({"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if secured else {}),

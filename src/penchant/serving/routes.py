@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from penchant.serving.auth import Scope
 from penchant.serving.call import Call, Lane, Reply
 from penchant.serving.metrics import Metrics
 from penchant.serving.ports import EnginePort
 from penchant.settings import Settings
+
+Role = Literal["up", "collect", "serve"]
+"""What a process is for: everything, taking events, answering."""
+
+_ALWAYS = ("/healthz", "/readyz", "/metrics")
 
 Handler = Callable[[Call], Awaitable[Reply]]
 
@@ -22,6 +28,10 @@ class Route:
     path: str
     handler: Handler
     scope: Scope | None = "read"
+
+    def offered(self, role: Role) -> bool:
+        """Whether a process of that role has it: collectors take events, servers answer, both say how they are."""
+        return role == "up" or self.path in _ALWAYS or (self.scope == "ingest") == (role == "collect")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
