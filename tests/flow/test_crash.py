@@ -91,6 +91,8 @@ class Process:
             lateness_ms=2 * DAY,
             failpoint=lambda name: reach(f"log:{name}"),
         )
+        # A process dies here, never the machine: what the kernel was given stays, and nobody need wait for the disk.
+        self.log._writer.execute("PRAGMA synchronous = OFF")
         self.store = MortalStore(folder / "state.sqlite", fingerprint=definition.state_fingerprint)
         self.store.failpoint = lambda name: reach(f"store:{name}")
         folds = [Dying(fold, reach, f"fold:{number}") for number, fold in enumerate(definition.folds())]

@@ -102,7 +102,7 @@ def test_twenty_kills(tmp_path: Path, figures: Callable[[str], None]) -> None:
         for poster in posters:
             poster.start()
         for _ in range(KILLS):
-            time.sleep(rng.uniform(0.1, 0.8))
+            time.sleep(rng.uniform(0.1, 0.6))
             server._process.kill()
             server._process.wait()
             server = started()

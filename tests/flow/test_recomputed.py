@@ -57,6 +57,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Any:
     engine = opened(tmp_path_factory.mktemp("recomputed") / "films", films(EXTRA), clock=clock)
     parts = engine.parts
     engine.runner = StreamRunner(parts.log, parts.store, parts.definition.folds(), batch=9)
+    parts.log._writer.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]  # not what is tested here
     engine.send([film(number, rng) for number in range(ITEMS)])
     engine.send([viewer(number) for number in range(USERS)])
     engine.settle()
