@@ -18,7 +18,7 @@ import penchant
 from docs.pages import DOCS, PAGES, ROOT, title_of
 from penchant import settings
 from penchant.assembly.sources import SOURCES
-from penchant.assembly.surfaces import FALLBACK
+from penchant.assembly.surfaces import FALLBACK, NEARBY
 from penchant.cli import app
 from penchant.rerank import presentation
 from penchant.rerank.filters import FILTERS
@@ -177,7 +177,8 @@ def test_every_word_of_degraded_is_documented() -> None:
         for word in words(name, r'problems\.append\("(\w+)"\)')
     }
     said |= words("serving/fallback.py", r'"(fallback:\w+)"')
-    said |= {"source:NAME", "filter:NAME", "features", "score", f"fallback:{FALLBACK.name}"}
+    said |= {"source:NAME", "filter:NAME", "features", "score"}
+    said |= {f"fallback:{rung.name}" for rung in (NEARBY, FALLBACK)}
     assert rows == said
 
 

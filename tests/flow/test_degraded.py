@@ -283,7 +283,11 @@ def test_publishing_under_load_drops_no_request(tmp_path: Path) -> None:
             thread.start()
         for artifact in [*artifacts, *artifacts]:
             engine.parts.artifacts.publish(artifact)
-            stop.wait(0.4)
+            asked = served.get(artifact, 0)
+            for _ in range(2_000):  # until it serves: how soon that is depends on the machine
+                if failed or served.get(artifact, 0) > asked:
+                    break
+                stop.wait(0.01)
         stop.set()
         for thread in threads:
             thread.join(20)
@@ -293,3 +297,22 @@ def test_publishing_under_load_drops_no_request(tmp_path: Path) -> None:
         written = sum(1 for record in records_of(engine.parts.log) if getattr(record.event, "served", None) is not None)
         assert written == sum(served.values())
         assert engine.engine.impressions.dropped == 0
+
+
+def test_the_ladder_knows_the_segment(tmp_path: Path) -> None:
+    with opened(tmp_path / "films") as engine:
+        engine.send([pc.ItemUpdate(item_id=f"f{n}", attributes={"title": f"F{n}"}) for n in range(3)])
+        engine.send([pc.UserUpdate(user_id=user, attributes={"country": user[0:2]}) for user in ("de1", "de2", "fr1")])
+        engine.send(
+            [pc.Interaction(user_id="de1", item_id="f1", action="click")]
+            + [pc.Interaction(user_id="fr1", item_id="f2", action=action) for action in ("click", "like")]
+        )
+        engine.settle()
+        pipeline = engine.live.current.compiled.surfaces["home"].pipeline
+        pipeline._filters = (Broken("broken"),)
+        told = {}
+        for user in ("de2", "nobody"):
+            answer = engine.recommend(pc.Request(user_id=user, n=3))
+            told[user] = (answer.items[0].item_id, answer.degraded)
+        assert told["de2"] == ("f1", ["filter:broken", "fallback:popular_segment"])
+        assert told["nobody"] == ("f2", ["filter:broken", "fallback:popular"])

@@ -28,7 +28,6 @@ from penchant.rerank.presentation import Wording
 from penchant.serving import wire
 from penchant.serving.answers import Answers
 from penchant.serving.engine import Engine
-from penchant.serving.fallback import Fallback
 from penchant.serving.ingest import Ingest
 from penchant.serving.live import Compiled, LiveWorld, Refresher
 from penchant.serving.queries import Preparation
@@ -52,7 +51,6 @@ class Embedded:
         settings = definition.settings
         self.parts = parts
         self.compiler = SurfaceCompiler(definition, parts.artifacts)
-        self._artifact = parts.artifacts.live() or ""
         self._refused = ""
         self.runner = StreamRunner(parts.log, parts.store, definition.folds())
         if fold and not background:
@@ -66,7 +64,7 @@ class Embedded:
             reader=definition.reader,
             live=self.live,
             preparation=Preparation(definition.schema, settings.sources.segment),
-            fallback=Fallback(*self.compiler.fallback()),
+            fallback=self.compiler.fallback(),
             answers=Answers(definition.schema, Wording(definition.schema).text),
             assigner=Assignment(settings.experiments),
             clock=parts.clock,
@@ -150,7 +148,13 @@ class Embedded:
 
     def renew_artifact(self) -> bool:
         """Serve the published artifact if it is another one; a damaged one is refused and the present one kept."""
-        published = self.parts.artifacts.live() or ""
+        try:
+            published = self.parts.artifacts.live() or ""
+        except ArtifactError as error:
+            if self._refused != str(error):
+                self._refused = str(error)
+                logger.error("the present artifact keeps serving: %s", error)
+            return False
         if published in (self.live.current.compiled.artifact, self._refused):
             return False
         try:
@@ -168,18 +172,20 @@ class Embedded:
             self._warm_up.run(compiled, self.live.current.items)
 
     def _compiled_or_bare(self) -> Compiled:
+        """The live artifact's surfaces or, where it cannot be used, those of the newest before it that can."""
         try:
-            return self.compiler.compile(self._artifact)
+            known = self.parts.artifacts.newest_first()
         except ArtifactError as error:
-            self._refused = self._artifact
-            sound, _ = self.parts.artifacts.newest_sound()
-            other = sound.id if sound is not None and sound.id != self._artifact else ""
-            logger.error("artifact %s refused, starting with %s: %s", self._artifact, other or "none", error)
-        try:
-            return self.compiler.compile(other)
-        except ArtifactError as error:
-            logger.error("artifact %s refused, starting without one: %s", other, error)
+            logger.error("starting without an artifact: %s", error)
             return self.compiler.compile("")
+        self._refused = ""
+        for identity in known:
+            try:
+                return self.compiler.compile(identity)
+            except ArtifactError as error:
+                self._refused = self._refused or identity
+                logger.error("artifact %s refused, starting with an older one or none: %s", identity, error)
+        return self.compiler.compile("")
 
     def _fold(self) -> None:
         while self.runner.step():

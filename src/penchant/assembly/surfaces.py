@@ -13,7 +13,7 @@ from penchant.catalog.predicates import Predicate, compile_where
 from penchant.core.errors import ArtifactError, InvalidRequest, SettingsError
 from penchant.core.items import Items
 from penchant.core.schema import Schema
-from penchant.core.stages import Contributing, Filter, RowScorer, Scorer, Source
+from penchant.core.stages import Contributing, RowScorer, Scorer, Source
 from penchant.pipeline.executor import SurfacePipeline, blend_of
 from penchant.ranking.assemble import FeatureAssembler
 from penchant.ranking.blend import OrderScorer
@@ -22,6 +22,7 @@ from penchant.rerank.filters import STATIC, make_filter
 from penchant.rerank.selector import SlateSelector
 from penchant.retrieval.linear import EaseModel
 from penchant.retrieval.popular import Popular
+from penchant.serving.fallback import Fallback
 from penchant.serving.live import Compiled
 from penchant.serving.queries import CompiledSurface
 from penchant.settings import Settings, SourceRef, Surface
@@ -107,6 +108,7 @@ class SurfaceCompiler:
             **{source.name: source.prepare for source in scoring},
             assembler.table: assembler.prepare,
             FALLBACK.name: FALLBACK.prepare,
+            NEARBY.name: NEARBY.prepare,
         }
         compiled: dict[str, CompiledSurface] = {}
         for name, surface in self._surfaces.items():
@@ -119,8 +121,8 @@ class SurfaceCompiler:
             compiled[name] = ready
         return Compiled(artifact, assembler.fingerprint, assembler.names, compiled, preparers)
 
-    def fallback(self) -> tuple[Sequence[Source], Sequence[Filter]]:
-        """The rungs of the fallback ladder, and the policy that holds on them."""
+    def fallback(self) -> Fallback:
+        """The fallback ladder, under the policy of all surfaces together."""
         policy = {kind for surface in self._surfaces.values() for kind in surface.filters if kind in STATIC}
         settings = self._with_defaults()
         filters = [
@@ -128,7 +130,7 @@ class SurfaceCompiler:
             for kind in sorted(policy - {"rules"})
             for name in list(self._surfaces)[:1]
         ]
-        return [FALLBACK], filters
+        return Fallback(NEARBY, FALLBACK, filters)
 
     def _surface(
         self,
@@ -177,6 +179,9 @@ class SurfaceCompiler:
 
 FALLBACK = Popular("popular", fill=True)
 """What fills slates that would be short, and answers when the pipeline cannot."""
+
+NEARBY = Popular("popular_segment", segmented=True)
+"""What answers before it for users with a segment."""
 
 
 def _predicate(where: Mapping[str, Any], schema: Schema, key: str) -> Predicate | None:

@@ -18,10 +18,13 @@ from penchant.core.stages import Filter, Source
 
 
 class Fallback:
-    """The ladder. `rungs` are sources tried in order; `policy` filters that must hold on every rung."""
+    """The ladder: `segment` for users who have one, then `everybody`; `policy` filters must hold on every rung."""
 
-    def __init__(self, rungs: Sequence[Source], policy: Sequence[Filter], *, remembered: int = 10_000) -> None:
-        self._rungs = tuple(rungs)
+    def __init__(
+        self, segment: Source, everybody: Source, policy: Sequence[Filter], *, remembered: int = 10_000
+    ) -> None:
+        self._segment = segment
+        self._everybody = everybody
         self._policy = tuple(policy)
         self._slates: OrderedDict[tuple[str, str], NDArray[np.int32]] = OrderedDict()
         self._remembered = remembered
@@ -45,7 +48,7 @@ class Fallback:
             slate = self._allowed(query, cached, np.zeros(len(cached), np.float32))
             if len(slate):
                 return self._outcome(slate, [*failed, "fallback:cached"], "ranked")
-        for rung in self._rungs:
+        for rung in (self._segment, self._everybody) if query.segment >= 0 else (self._everybody,):
             proposed = rung.retrieve(query, query.size + 500)
             slate = self._allowed(query, proposed.rows, proposed.scores)
             if len(slate):
