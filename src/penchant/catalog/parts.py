@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.catalog.arrays import IntArray, empty_keyed, joined_keyed, offsets_of, patched, spliced_keyed
+from penchant.catalog.arrays import IntArray, empty_keyed, joined_keyed, patched, spliced_keyed
 from penchant.catalog.attributes import Categories, Column, Scalars, Tags, Texts
+from penchant.catalog.lookup import Lookup
 from penchant.core.clock import Millis
 from penchant.core.errors import ContractError
 from penchant.core.hashing import hash_id
@@ -32,6 +33,7 @@ class Roster:
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.rows: dict[int, int] = {}
+        self.lookup = Lookup()
 
     def extend(self, profiles: Sequence[ItemProfile]) -> None:
         """Take in the new ones among the profiles, which are in order of row; raises `AnotherState`."""
@@ -48,16 +50,7 @@ class Roster:
             if self.rows.setdefault(hash_id(profile.item_id), profile.row) != profile.row:
                 raise AnotherState
             self.ids.append(profile.item_id)
-
-    def rows_of(self, hashes: IntArray) -> IntArray:
-        """The rows of hashed ids, -1 where there is none."""
-        if 4 * len(hashes) < len(self.ids):
-            return np.fromiter((self.rows.get(key, -1) for key in hashes.tolist()), np.int64, len(hashes))
-        known = np.fromiter(self.rows, np.int64, len(self.rows))
-        order = np.argsort(known)
-        places = np.minimum(np.searchsorted(known, hashes, sorter=order), len(known) - 1)
-        rows = order[places]  # keys were put in by row, so the place of a key in the dictionary is its row
-        return np.where(known[rows] == hashes, rows, -1)
+        self.lookup.extend(np.array([hash_id(profile.item_id) for profile in new], np.int64))
 
     def row_of(self, key: Key) -> int:
         try:
@@ -157,10 +150,6 @@ class NeighbourColumns:
 
 
 def _joined(roster: Roster, blobs: Sequence[bytes]) -> Keyed:
-    halves = [np.frombuffer(blob, "<i8").reshape(2, -1) for blob in blobs]
-    hashes, counts = np.concatenate([np.empty((2, 0), np.int64), *halves], axis=1)
-    rows = roster.rows_of(hashes)
-    owners = np.repeat(np.arange(len(blobs)), [half.shape[1] for half in halves])
-    order = np.lexsort((rows, owners))
-    order = order[rows[order] >= 0]
-    return Keyed(offsets_of(np.bincount(owners[order], minlength=len(blobs))), rows[order], counts[order])
+    sizes = np.array([len(blob) >> 4 for blob in blobs], np.int64)
+    words = np.frombuffer(b"".join(blobs), "<i8")
+    return Keyed(*roster.lookup.resolve(words, sizes))
