@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from penchant.core.candidates import Retrieved
 from penchant.core.compile import kernel
@@ -79,6 +78,8 @@ def fit_ease(
     `interactions` is a scipy CSR matrix, users × items; `items` names its columns by `hash_id`. Above `dense_limit`
     items only the `keep` weights of largest magnitude of each row stay (ties: lower column). Needs `8·m²` bytes.
     """
+    from scipy.linalg import lapack  # a server never fits: it need not wait for this at its start
+
     gram = np.asfortranarray((interactions.T @ interactions).toarray(), np.float32)
     m = len(gram)
     if m == 0:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
@@ -115,6 +114,8 @@ def predict_heads(ranker: Ranker, examples: Examples, *, served: bool = True) ->
 
     `served` holds the column `position` as serving does (`ranking.gbdt.FIXED`), else it is the rank that was shown.
     """
+    import lightgbm  # a server never trains: it need not wait for this at its start
+
     matrix = _matrix(examples, ranker.position)
     if ranker.position and served:
         matrix[:, -1] = FIXED[POSITION]
@@ -177,6 +178,8 @@ def _fit_head(
     matrix: NDArray[np.float32], label: NDArray[np.int8], plan: _Plan, tell: Tell
 ) -> tuple[str, dict[str, Any]]:
     """One booster; also its number of trees, what the newest rows said of it, and the gain of its columns."""
+    import lightgbm
+
     sets: list[Any] = []
     for part, rows in ((plan.fit, slice(0, len(plan.fit))), (plan.stop, slice(len(plan.fit), None))):
         sets.append(
