@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penchant.catalog.lookup import Lookup
@@ -11,6 +11,7 @@ from penchant.catalog.lookup import Lookup
 HASHES = st.integers(0, 2**63 - 1)
 
 
+@settings(deadline=None)
 @given(st.lists(HASHES, unique=True, max_size=80), st.integers(1, 30), st.data())
 def test_runs_are_resolved_as_by_a_dictionary(known: list[int], step: int, data: st.DataObject) -> None:
     lookup = Lookup()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penchant.assembly import open_folder
@@ -53,6 +53,7 @@ def test_sources_spend_no_proposals_on_what_the_filters_drop(tmp_path: Path) -> 
         assert {item.item_id for item in given.items} == {"i0", "i8", "i20"}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60)), st.integers(0, 40), st.integers(0, 10))
 def test_rows_of_hashes_are_those_of_the_dictionary(asked: list[int], count: int, later: int) -> None:
     ids = [f"i{n}" for n in range(count + later)]
