@@ -186,6 +186,11 @@ class ArtifactStore:
         pointer = self._pointer()
         return pointer.live if pointer else None
 
+    def newest_first(self) -> list[str]:
+        """The live artifact, then those that served before it; raises `ArtifactError` when the pointer is damaged."""
+        pointer = self._pointer()
+        return [pointer.live, *reversed(pointer.previous)] if pointer else []
+
     def history(self) -> list[Published]:
         """The last changes of the pointer, oldest first."""
         pointer = self._pointer()
@@ -216,10 +221,10 @@ class ArtifactStore:
         """The live artifact or, where it cannot be used, the newest before it that can; and why others could not."""
         reasons: list[str] = []
         try:
-            pointer = self._pointer()
+            known = self.newest_first()
         except ArtifactError as error:
             return None, [str(error)]
-        for identity in [pointer.live, *reversed(pointer.previous)] if pointer else []:
+        for identity in known:
             try:
                 return self.load(identity, expected, names), reasons
             except ArtifactError as error:
