@@ -9,7 +9,7 @@ from penchant.assembly.parts import Parts
 from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.catalog.columns import ItemColumns
 from penchant.core.errors import ContractError
-from penchant.core.events import Event, Impression
+from penchant.core.events import Event, Impression, Interaction
 from penchant.core.log import START, Appended, EventLog, Record
 from penchant.core.state import StateStore
 from penchant.serving.explain import Derived, Past
@@ -24,6 +24,8 @@ class LogPrefix:
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self.upto = 0
+        self.emptied = False
+        """Whether records were read whose person was erased: what they once added cannot be folded again."""
 
     def append(self, events: Sequence[Event]) -> Appended:
         """Refused: the past does not change."""
@@ -56,7 +58,11 @@ class LogPrefix:
         room = min(limit, self.upto - after)  # positions have gaps, but never more records than positions
         if room <= 0:
             return []
-        return [record for record in self._log.read(after, room) if record.position <= self.upto]
+        records = [record for record in self._log.read(after, room) if record.position <= self.upto]
+        self.emptied = self.emptied or any(
+            isinstance(record.event, Interaction) and not record.event.user_id for record in records
+        )
+        return records
 
     def end(self) -> int:
         """The position that stands for the end."""
@@ -65,7 +71,10 @@ class LogPrefix:
 
 def past_state(parts: Parts) -> tuple[StateStore, Callable[[int], None]]:
     """An empty store, and the function that folds the log into it up to a position."""
-    prefix = LogPrefix(parts.log)
+    return _past_state(parts, LogPrefix(parts.log))
+
+
+def _past_state(parts: Parts, prefix: LogPrefix) -> tuple[StateStore, Callable[[int], None]]:
     store = parts.definition.memory_store()
     runner = StreamRunner(prefix, store, parts.definition.folds())
 
@@ -88,7 +97,8 @@ def derive(parts: Parts, records: Iterable[Record]) -> Iterator[Derived]:
             compiled[artifact] = compiler.compile(artifact)
         return compiled[artifact]
 
-    store, step = past_state(parts)
+    prefix = LogPrefix(parts.log)
+    store, step = _past_state(parts, prefix)
     past = Past(
         store=store,
         step=step,
@@ -96,6 +106,7 @@ def derive(parts: Parts, records: Iterable[Record]) -> Iterator[Derived]:
         reader=definition.reader,
         preparation=Preparation(definition.schema, definition.settings.sources.segment),
         compile=compile_once,
+        emptied=lambda: prefix.emptied,
     )
     return past.derive(records)
 

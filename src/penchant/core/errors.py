@@ -48,6 +48,10 @@ class FenceConflict(PenchantError):
         self.current = current
 
 
+class LogUnavailable(PenchantError):
+    """The log cannot be read for now: what needs it can be asked again later."""
+
+
 class StateUnavailable(PenchantError):
     """The state cannot be read for now: answer from what is at hand and say so."""
 

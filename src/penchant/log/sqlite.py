@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from penchant.core.clock import Clock, Millis
-from penchant.core.errors import PenchantError
+from penchant.core.errors import LogUnavailable, PenchantError
 from penchant.core.events import Event, decode_event, encode_event
 from penchant.core.hashing import hash_id
 from penchant.core.log import LATE, START, Appended, Record
@@ -198,11 +198,16 @@ class SqliteLog:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            db = self._idle.pop()
-        except IndexError:
-            db = self._connect()
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                db = self._connect()
+        except sqlite3.Error as error:
+            raise LogUnavailable(f"the log cannot be opened: {error}") from error
         try:
             yield db
+        except sqlite3.Error as error:
+            raise LogUnavailable(f"the log cannot be read: {error}") from error
         finally:
             if self._closed:
                 db.close()

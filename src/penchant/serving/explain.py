@@ -45,7 +45,7 @@ class Past:
     """A world that is moved forwards through the log once, stopping wherever a slate was made.
 
     `step(upto)` folds the log into `store` up to a position. `compile(artifact)` gives the surfaces as they were
-    with that artifact.
+    with that artifact; `emptied` says whether what was folded has lost people who were erased.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Past:
         reader: Reader,
         preparation: Preparation,
         compile: Callable[[str], Compiled],
+        emptied: Callable[[], bool],
     ) -> None:
         self._store = store
         self._step = step
@@ -64,6 +65,7 @@ class Past:
         self._reader = reader
         self._preparation = preparation
         self._compile = compile
+        self._emptied = emptied
 
     def derive(self, records: Iterable[Record]) -> Iterator[Derived]:
         """Answer again what the impressions in `records` answered, in the order of their states.
@@ -114,6 +116,8 @@ class Past:
         )
         outcome = surface.pipeline.run(query, trace=True).with_degraded(problems)
         differences = list(_differences(impression, served, query, outcome, compiled))
+        if differences:
+            differences += _excuses(served, self._emptied())
         return Derived(impression.request_id or "", query, outcome, compiled, request, differences)
 
     def _user(self, user_id: str, served: Served) -> UserState:
@@ -157,3 +161,11 @@ def _differences(
     if features != served.features:
         found.append("features")
     return found
+
+
+def _excuses(served: Served, emptied: bool) -> Iterator[str]:
+    """Why a difference need not mean a fault."""
+    if served.degraded:
+        yield f"the request was degraded ({', '.join(served.degraded)}), and failures are not repeated"
+    if emptied:
+        yield "people were erased since, and what they had added to items went with them"

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from penchant.core.errors import InvalidRequest, LogFull, NotFound, PenchantError, StateUnavailable
+from penchant.core.errors import InvalidRequest, LogFull, LogUnavailable, NotFound, PenchantError, StateUnavailable
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -72,7 +72,7 @@ def problem_of(error: PenchantError) -> Problem | None:
                 f"nothing of this batch was taken: {error or 'the log is full'}; send it again later",
                 headers={"Retry-After": "5"},
             )
-        case StateUnavailable():
+        case StateUnavailable() | LogUnavailable():
             return Problem(503, "state_unavailable", f"{error}; ask again later", headers={"Retry-After": "5"})
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from penchant.core.clock import Clock
-from penchant.core.errors import NotFound, StateUnavailable
+from penchant.core.errors import LogUnavailable, NotFound, StateUnavailable
 from penchant.core.events import AttributeValue
 from penchant.core.items import LISTED, REMOVED, Items
 from penchant.core.log import EventLog
@@ -105,8 +105,8 @@ class Views:
             missing.append(str(error))
         try:
             self._log.end()
-        except OSError as error:
-            missing.append(f"log: {error}")
+        except LogUnavailable as error:
+            missing.append(str(error))
         return missing
 
     def _counters(self, blob: bytes | None) -> dict[str, int]:
