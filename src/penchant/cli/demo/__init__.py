@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.live import Live
@@ -13,7 +15,7 @@ from rich.live import Live
 from penchant.cli.context import Json, clean, err, out, print_json
 from penchant.cli.demo.films import SETTINGS, FilmService
 from penchant.cli.demo.folder import announce, prepare, stay, write_settings
-from penchant.cli.demo.server import Server, Training
+from penchant.cli.demo.server import STARTING, Server, Training
 from penchant.cli.demo.show import table
 from penchant.cli.init import preset
 from penchant.cli.progress import bars
@@ -42,6 +44,7 @@ def demo(
     penchant demo --once --data ml-latest-small
     """
     begun = time.monotonic()
+    signal.signal(signal.SIGTERM, _leave)
     prepare(dir)
     if data is not None:
         from penchant.cli.demo.movielens import replay_ratings
@@ -55,6 +58,12 @@ def demo(
         raise typer.Exit(1)
 
 
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Asked to end, it takes the engine that it started with it."""
+    del number, frame
+    raise KeyboardInterrupt
+
+
 def _films(
     folder: Path, once: bool, slates: int, events: int, films: int, viewers: int, seed: int, begun: float, json: bool
 ) -> dict[str, Any]:
@@ -62,9 +71,9 @@ def _films(
     server = Server(folder)
     try:
         with bars() as tell:
-            tell("start", 0, 1)
+            tell(STARTING, 0, 1)
             server.wait_ready()
-            tell("start", 1, 1)
+            tell(STARTING, 1, 1)
             service = FilmService(server.url, seed=seed, films=films, viewers=viewers)
             for name, stream, total in (
                 ("catalogue", service.catalogue(), films + viewers),
@@ -78,7 +87,7 @@ def _films(
             tell("train", 0, 1)
             trained = [Training(folder, simulate=4_000, seed=seed).result()]
             tell("train", 1, 1)
-        announce(trained[0], json)
+        announce(trained[0], json, "a first model, on the history,")
         trained.append(_serve(service, folder, slates, seed, json))
         figures = service.tally.figures(len(service.world.films))
         figures["audit"] = service.audit()
@@ -101,14 +110,22 @@ def _serve(service: FilmService, folder: Path, slates: int, seed: int, json: boo
     serving = threading.Thread(target=service.serve, args=(slates,), daemon=True)
     serving.start()
     second: Training | None = None
-    with Live(console=err, refresh_per_second=2, transient=True) as live:
-        while serving.is_alive() or (second is not None and second.running()):
-            shown = len(service.tally.requests)
-            if second is None and shown >= slates // 2:
-                second = Training(folder, simulate=4_000, seed=seed)
-            live.update(table(service.tally.figures(len(service.world.films)), f"{shown:,} of {slates:,} slates"))
-            time.sleep(0.5)
-    told = second.result() if second is not None else {}
+    try:
+        with Live(console=err, refresh_per_second=2, transient=True) as live:
+            while serving.is_alive() or (second is not None and second.running()):
+                shown = len(service.tally.requests)
+                if second is None and shown >= slates // 2:
+                    second = Training(folder, simulate=4_000, seed=seed)
+                step = "" if second is None or not second.running() else ", training beside it"
+                title = f"{shown:,} of {slates:,} slates{step}"
+                live.update(table(service.tally.figures(len(service.world.films)), title))
+                time.sleep(0.5)
+        told = second.result() if second is not None else {}
+    finally:
+        service.stop()
+        if second is not None:
+            second.stop()
+        serving.join(10)
     if told:
-        announce(told, json)
+        announce(told, json, "a second one, on what was shown since,")
     return told

@@ -50,6 +50,7 @@ class FilmService:
         self._lock = threading.Lock()
         self._batches = 0
         self._clicked = 0
+        self._stop = threading.Event()
 
     def catalogue(self) -> Iterator[dict[str, object]]:
         """Films and viewers, before anybody watched."""
@@ -74,6 +75,10 @@ class FilmService:
             thread.start()
         for thread in threads:
             thread.join()
+
+    def stop(self) -> None:
+        """Send the viewers home: `serve` returns soon."""
+        self._stop.set()
 
     def audit(self) -> dict[str, int]:
         """Hold the engine's exact counters of every film against what was sent: events lost and doubled."""
@@ -100,7 +105,7 @@ class FilmService:
 
     def _viewers(self, numbers: Iterator[int]) -> None:
         with Client(self.url, timeout=30.0) as client:
-            while True:
+            while not self._stop.is_set():
                 with self._lock:
                     if next(numbers, None) is None:
                         return
@@ -110,8 +115,9 @@ class FilmService:
                     if arrived:
                         self._send(client, arrived)
                     self._visit(client, viewer)
-                except ApiError:
-                    self.tally.failure()
+                except (ApiError, httpx.TransportError):
+                    if not self._stop.is_set():
+                        self.tally.failure()
 
     def _visit(self, client: Client, viewer: str) -> None:
         begun = time.perf_counter()

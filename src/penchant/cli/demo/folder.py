@@ -30,10 +30,11 @@ def write_settings(folder: Path, text: str) -> None:
     (folder / FILE).write_text(text, encoding="utf-8")
 
 
-def announce(trained: dict[str, Any], json: bool) -> None:
+def announce(trained: dict[str, Any], json: bool, what: str = "a model") -> None:
     """Say what the gate said."""
-    verdict = "published" if trained["published"] else "not published"
-    (err if json else out).print(f"trained: {verdict}: {trained['gate']['reason']}", soft_wrap=True)
+    verdict = "published" if trained["published"] else "not published, the present one goes on"
+    told = f"trained {what} on {trained['requests']:,} slates: {verdict} ({trained['gate']['reason']})"
+    (err if json else out).print(told, soft_wrap=True, markup=False)
 
 
 def stay(server: Server, user: str, folder: Path) -> None:

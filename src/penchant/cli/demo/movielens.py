@@ -14,7 +14,7 @@ import numpy as np
 from penchant.assembly import Embedded, open_folder
 from penchant.cli.context import err, out
 from penchant.cli.demo.folder import announce, stay, write_settings
-from penchant.cli.demo.server import DemoFailed, Server, Training
+from penchant.cli.demo.server import STARTING, DemoFailed, Server, Training
 from penchant.cli.evaluate import results
 from penchant.cli.importers import Options
 from penchant.cli.importers import open as open_source
@@ -61,9 +61,9 @@ def replay_ratings(
     server = Server(folder)
     try:
         with bars() as tell, Client(server.url, timeout=30.0) as client:
-            tell("start", 0, 1)
+            tell(STARTING, 0, 1)
             server.wait_ready()
-            tell("start", 1, 1)
+            tell(STARTING, 1, 1)
             sent = _send(client, events[:half], tell, 0, half, "first half")
             first = time.monotonic() - begun
             tell("train", 0, 1)

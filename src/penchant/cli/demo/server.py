@@ -19,6 +19,10 @@ class DemoFailed(PenchantError):
     """Something that the demo started did not do what it should; the text ends with what it printed."""
 
 
+STARTING = "start engine (first time: compiles, 1-2 min)"
+"""What the bar says while it comes up; a fresh clone has no machine code yet."""
+
+
 class Server:
     """`penchant up` on a folder; its output goes to `server.log` there."""
 
@@ -68,6 +72,12 @@ class Training:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    def stop(self) -> None:
+        """End it, whatever it is at; what it has not published is not missed."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.communicate()
 
     def running(self) -> bool:
         """Whether it is still at it."""

@@ -17,10 +17,15 @@ def table(figures: dict[str, Any], title: str) -> Table:
     shown.add_row("sent twice", f"{events['repeated']:,}, of which {events['duplicates']:,} known as duplicates")
     if "audit" in figures:
         audit = figures["audit"]
-        shown.add_row("lost / doubled", f"{audit['lost']} / {audit['doubled']} (counters of {audit['films']:,} films)")
+        shown.add_row(
+            "lost / doubled",
+            f"{audit['lost']} / {audit['doubled']}  (the engine's counters of {audit['films']:,} films)",
+        )
+    else:
+        shown.add_row("lost / doubled so far", f"{events['lost']} / {events['doubled']}  (by its answers)")
     shown.add_row("slates", f"{requests['answered']:,} answered, {requests['failed']} failed")
     shown.add_row("request p50 / p99", _ms(requests))
-    shown.add_row("click to slate p50 / p99", f"{_ms(fresh)} ({fresh['clicks']} clicks)")
+    shown.add_row("click shows in slates p50 / p99", f"{_ms(fresh)}  (of {fresh['clicks']} clicks)")
     for arm, rate in figures["click_rate"].items():
         if rate["slates"]:
             shown.add_row(
@@ -29,8 +34,10 @@ def table(figures: dict[str, Any], title: str) -> Table:
             )
     lift = figures["lift"]
     if lift["difference"] == lift["difference"]:
-        shown.add_row("difference", f"{lift['difference']:+.1%}  [{lift['low']:+.1%}, {lift['high']:+.1%}] (95 %)")
-    shown.add_row("films shown", ", ".join(f"{arm} {share:.0%}" for arm, share in figures["coverage"].items()))
+        verdict = "sure" if lift["low"] > 0 or lift["high"] < 0 else "not sure yet"
+        told = f"{lift['difference']:+.1%}  [{lift['low']:+.1%}, {lift['high']:+.1%}]  (95 %: {verdict})"
+        shown.add_row("personalised is better by", told)
+    shown.add_row("share of films shown", ", ".join(f"{arm} {share:.0%}" for arm, share in figures["coverage"].items()))
     return shown
 
 

@@ -85,6 +85,8 @@ class Tally:
                     "accepted": self.accepted,
                     "repeated": self.repeated,
                     "duplicates": self.duplicates,
+                    "lost": self.sent - self.accepted,
+                    "doubled": max(0, self.repeated - self.duplicates),
                 },
                 "requests": {"answered": len(self.requests), "failed": self.failed, **_percentiles(self.requests)},
                 "freshness": {"clicks": len(self.fresh), **_percentiles(self.fresh)},
