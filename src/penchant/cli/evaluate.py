@@ -1,42 +1,81 @@
-"""`penchant evaluate`: how live slates do on the log, beside frozen state and popularity."""
+"""`penchant evaluate`: how live slates do on the log, beside frozen state and popularity; or recorded rankings."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from penchant.cli.context import Dir, Json, check_surface, clean, err, out, print_json, settings_of
 from penchant.cli.progress import bars
+from penchant.cli.train import Objective
+
+if TYPE_CHECKING:
+    from penchant.assembly.rankings import RankingReport
 
 
 @clean
 def evaluate(
     surface: Annotated[str, typer.Option(help="The surface to judge.")] = "home",
-    share: Annotated[float, typer.Option(help="The newest share of the interactions to walk through.")] = 0.2,
+    share: Annotated[
+        float, typer.Option(help="The newest share of the interactions to walk through; of users with --rankings.")
+    ] = 0.2,
     requests: Annotated[int, typer.Option(help="At most so many slates.", min=1)] = 5_000,
     k: Annotated[int, typer.Option("-k", help="Length of the slates.", min=1, max=100)] = 10,
+    rankings: Annotated[
+        bool, typer.Option("--rankings", help="Rank recorded rankings again, of users that the ranker never saw.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="With --rankings: which users are held out.")] = 7,
+    folds: Annotated[
+        int, typer.Option(help="With --rankings: splits of the seed, each with other users held out.", min=1, max=20)
+    ] = 1,
+    objective: Annotated[
+        Objective, typer.Option(help="With --rankings: P(action) per action, or one order.")
+    ] = Objective.binary,
     dir: Dir = None,
     json: Json = False,
 ) -> None:
     """Ask for a slate just before each interaction of the newest part of the log, and see whether it holds the item.
 
     The same is asked with the state frozen at the start (what a nightly engine would show) and of decayed popularity.
+    With --rankings what people were shown is ranked again: the whole log is folded in order of time, a ranker learns
+    from 80 % of the users and orders the rankings of the others, beside the order shown, click rates and chance.
 
     \b
     penchant evaluate
     penchant evaluate --share 0.1 --requests 1000 --json
+    penchant evaluate --rankings --seed 7
+    penchant evaluate --rankings --seed 7 --folds 5
     """
-    from penchant.assembly.evaluating import prequential
-    from penchant.assembly.parts import open_parts
-
     if not 0 < share < 1:
         raise typer.BadParameter("must lie between 0 and 1", param_hint="--share")
+    if folds * share > 1 + 1e-9:
+        raise typer.BadParameter(f"{folds} folds of {share:.0%} are more than all users", param_hint="--folds")
+    from penchant.assembly.evaluating import prequential
+    from penchant.assembly.parts import open_parts
+    from penchant.assembly.rankings import judge, read_rankings
+
     folder, settings = settings_of(dir)
     check_surface(settings, surface)
     parts = open_parts(folder, settings)
     try:
+        if rankings:
+            with bars() as tell:
+                examples = read_rankings(parts, surface=surface, progress=tell)
+                judged = judge(
+                    examples,
+                    parts,
+                    share=share,
+                    seed=seed,
+                    folds=folds,
+                    objective=objective.value,
+                    threads=min(os.cpu_count() or 1, 4),  # the same trees however many
+                    progress=tell,
+                )
+            _tell(judged, json)
+            return
         with bars() as tell:
             report = prequential(parts, surface=surface, share=share, requests=requests, k=k, progress=tell)
     finally:
@@ -61,3 +100,24 @@ def results(rows: list[dict[str, Any]], k: int, title: str) -> Table:
         told = f"{interval[0]:+.4f} to {interval[1]:+.4f}" if isinstance(interval, list) else ""
         table.add_row(str(row["name"]), f"{row[f'hr@{k}']:.4f}", f"{row[f'ndcg@{k}']:.4f}", told)
     return table
+
+
+def _tell(report: RankingReport, json: bool) -> None:
+    if json:
+        print_json(report.figures())
+        return
+    table = Table(
+        title=f"seed {report.seed}: {report.judged} rankings of {report.test_users} users, by a ranker "
+        f"({report.objective}) trained on {report.train_rankings} of {report.train_users} others",
+        title_justify="left",
+    )
+    for column in ("order", "NDCG@10", "95 % over users", "the ranker is better by"):
+        table.add_column(column)
+    for order in report.orders:
+        better = "" if order.behind is None else f"{order.behind[0]:+.4f} to {order.behind[1]:+.4f}"
+        table.add_row(order.name, f"{order.ndcg:.4f}", f"{order.interval[0]:.4f} to {order.interval[1]:.4f}", better)
+    out.print(table)
+    if report.folds > 1:
+        out.print(f"the ranker by fold: {', '.join(f'{value:.4f}' for value in report.by_fold)}")
+    left = report.test_rankings - report.judged
+    out.print(f"{left} more rankings of those users were followed by nothing: their NDCG is not defined")

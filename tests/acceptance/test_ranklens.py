@@ -1,0 +1,56 @@
+"""RankLens through the commands: import, fold in order of time, rank what people saw whom the ranker never met."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("PENCHANT_DATA", ROOT.parent / "shared" / "data"))
+EVENTS = DATA / "ranklens" / "events.jsonl.gz"
+LEAST = 0.600
+
+
+@pytest.fixture
+def events() -> Path:
+    if not EVENTS.exists():
+        reason = f"RankLens is not at {EVENTS}; PENCHANT_DATA names the folder"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return EVENTS
+
+
+def penchant(*arguments: object) -> str:
+    command = [sys.executable, "-m", "penchant", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_ranklens(events: Path, tmp_path: Path, figures: Callable[[str], None]) -> None:
+    folder = tmp_path / "ranklens"
+    penchant("init", folder, "--preset", "rankings")
+    taken = json.loads(penchant("import", events, "--dir", folder, "--no-fold", "--json"))
+    assert taken["accepted"] == taken["events"] > 50_000
+    told: dict[str, Any] = json.loads(penchant("evaluate", "--rankings", "--folds", 5, "--json", "--dir", folder))
+    orders = {order["name"]: order for order in told["orders"]}
+    lines = [
+        f"{name}: NDCG@10 {one['ndcg']:.4f} [{one['interval'][0]:.4f}, {one['interval'][1]:.4f}]"
+        for name, one in orders.items()
+    ]
+    splits = ", ".join(f"{value:.4f}" for value in told["by_fold"])
+    figures(
+        f"seed {told['seed']}, {told['judged']} rankings, each of a user that the ranker was not trained on "
+        f"({told['folds']} splits of 80/20: {splits}); {'; '.join(lines)}"
+    )
+    assert orders["ranker"]["ndcg"] >= LEAST
+    assert all(one["behind"][0] > 0 for name, one in orders.items() if name != "ranker")
