@@ -263,6 +263,28 @@ def test_a_store_put_back_to_an_older_copy_is_caught_up_by_the_heartbeat():
     assert contents(store) == before
 
 
+def test_a_heartbeat_during_which_another_runner_commits_leaves_nothing_stale(monkeypatch):
+    log, store = memory_log(), MemoryStore(fingerprint="f")
+    events = random_events(random.Random(8), 60, erase=False)
+    runner, other = StreamRunner(log, store, [History()]), StreamRunner(log, store, [History()])
+    log.append(events[:30])
+    drain(runner)
+    log.append(events[30:45])
+    look = store.position
+
+    def overtaken() -> int:
+        position = look()
+        monkeypatch.setattr(store, "position", look)
+        other.step()
+        return position
+
+    monkeypatch.setattr(store, "position", overtaken)
+    runner.check()
+    log.append(events[45:])
+    drain(runner)
+    assert contents(store) == folded_slowly(events)
+
+
 def test_run_follows_the_log_until_told_to_stop(tmp_path: Path):
     log = SqliteLog(tmp_path / "log.db", schema=SCHEMA, clock=ManualClock(NOW), lateness_ms=LATENESS)
     store = SqliteStore(tmp_path / "state.db", fingerprint="f")

@@ -105,13 +105,13 @@ class StreamRunner:
 
     def check(self) -> None:
         """Look where the fence is (the heartbeat of an idle runner) and finish erasures that were cut off."""
-        if self._fence is None or self._store.position() != self._fence or self._fence > self._log.end():
-            self._forget()
         self._start()
 
     def _start(self) -> int:
         """The store's fence, after seeing to it that the log has it. The store is read first: the log only grows."""
         fence = self._store.position()
+        if fence != self._fence:
+            self._cache.clear()
         end = self._log.end()
         if fence > end:
             logger.warning("the state is at %d, the log ends at %d: the state is folded anew", fence, end)
