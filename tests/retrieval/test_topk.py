@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from penchant.retrieval.topk import top_listed, top_rows
+from penchant.retrieval.topk import top_listed, top_mapped, top_rows
 from penchant.testing.oracles.retrieval import best_rows
 
 few = st.sampled_from([0.0, -0.0, 1.0, 1.5, -2.0, 3.0, np.nan, np.inf, -np.inf])
@@ -28,5 +28,26 @@ def test_gives_what_sorting_gives(drawn, limit, above, without, random) -> None:
     listed = np.arange(len(scores), dtype=np.int32)
     random.shuffle(listed)
     rows, best = top_listed(listed, scores, mask, limit, above, without)
+    assert rows.tolist() == expected
+    assert best.tobytes() == scores[expected].tobytes()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 2**32), st.integers(1, 40_000), st.integers(1, 400), st.sampled_from([0.0, 0.5, 0.99, 0.9999]),
+    st.sampled_from([1.0, 0.3, 0.002]), st.integers(1, 30),
+)  # fmt: skip
+def test_many_rows_give_what_sorting_gives(seed, n, limit, zeros, eligible, levels) -> None:
+    """Sizes at which a floor is guessed first, also where the guess is too high: few eligible rows, many ties."""
+    rng = np.random.default_rng(seed)
+    scores = np.floor(rng.random(n) * 2**levels).astype(np.float32)
+    scores[rng.random(n) < zeros] = 0.0
+    mask = rng.random(n) < eligible
+    expected = best_rows(scores, mask, limit, 0.0, -1)
+    rows, best = top_rows(scores, mask, limit, 0.0, -1)
+    assert rows.tolist() == expected
+    assert best.tobytes() == scores[expected].tobytes()
+    to_row = rng.permutation(n).astype(np.int32)
+    rows, best = top_mapped(scores[to_row], to_row, mask, limit, 0.0, -1)
     assert rows.tolist() == expected
     assert best.tobytes() == scores[expected].tobytes()

@@ -110,10 +110,13 @@ class SurfaceCompiler:
             FALLBACK.name: FALLBACK.prepare,
             NEARBY.name: NEARBY.prepare,
         }
+        # One object proposes and scores, so that what it worked out for a request serves both.
+        shared = {source.name: source for source in scoring}
         compiled: dict[str, CompiledSurface] = {}
         for name, surface in self._surfaces.items():
             sources = [
-                (build_source(ref.name, settings, model, f"surfaces.{name}.sources"), ref.n) for ref in surface.sources
+                (shared.get(ref.name) or build_source(ref.name, settings, model, f"surfaces.{name}.sources"), ref.n)
+                for ref in surface.sources
             ]
             ready = self._surface(name, surface, sources, assembler, scorer)
             preparers |= {source.name: source.prepare for source, _ in sources}

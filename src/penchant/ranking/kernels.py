@@ -50,10 +50,24 @@ def sum_by_code(keys: Ints, values: Ints, offsets: Ints, codes: Codes, hashes: I
     out = np.zeros(len(rows), np.int64)
     if len(keys) == 0:
         return out
+    slots = 16
+    while slots < 2 * len(keys):
+        slots *= 2
+    place = np.full(slots, -1, np.int32)  # open addressing: keys are hashes already
+    for k in range(len(keys)):
+        at = keys[k] & (slots - 1)
+        while place[at] >= 0:
+            at = (at + 1) & (slots - 1)
+        place[at] = k
     for r in range(len(rows)):
         total = 0
         for k in range(offsets[rows[r]], offsets[rows[r] + 1]):
-            total += _value_at(keys, values, hashes[codes[k]], 0, len(keys))
+            wanted = hashes[codes[k]]
+            at = wanted & (slots - 1)
+            while place[at] >= 0 and keys[place[at]] != wanted:
+                at = (at + 1) & (slots - 1)
+            if place[at] >= 0:
+                total += values[place[at]]
         out[r] = total
     return out
 

@@ -67,6 +67,29 @@ def _unheap(scores: NDArray[np.float32], rows: NDArray[np.int32], size: int) -> 
         _settle(scores, rows, size, score, row)
 
 
+_SAMPLE = 1_024
+
+
+@kernel
+def _floor(scores: NDArray[np.float32], above: float, room: int) -> float:
+    """A score that about twice `room` of many scores reach, guessed from some of them; `above` where it does not pay.
+
+    Whoever finds fewer than `room` at or above it must look again without it. Nearly all scores then fail one
+    comparison, always the same way, which a processor foresees; in a heap by itself they come as they like.
+    """
+    stride = len(scores) // _SAMPLE
+    if stride < 4 or len(scores) < 8 * room:
+        return above
+    wanted = 2 * room // stride + 8
+    rows = np.empty(wanted, np.int32)
+    best = np.empty(wanted, np.float32)
+    size = 0
+    for row in range(0, len(scores), stride):
+        if scores[row] > above and np.isfinite(scores[row]):
+            size = _offer(best, rows, size, scores[row], row)
+    return np.float64(best[0]) if size == wanted else above
+
+
 @kernel
 def top_rows(
     scores: NDArray[np.float32], mask: NDArray[np.bool_], limit: int, above: float, without: int
@@ -81,13 +104,18 @@ def top_rows(
     if room == 0:
         return rows, best
     size = 0
-    for row in range(len(scores)):
-        score = scores[row]
-        # A full heap turns nearly every row away here; rows come in ascending order, so an equal score never enters.
-        if not score > above or (size == room and not score > best[0]):
-            continue
-        if mask[row] and row != without and np.isfinite(score):
-            size = _offer(best, rows, size, score, row)
+    least = _floor(scores, above, room)
+    while True:
+        for row in range(len(scores)):
+            score = scores[row]
+            # A full heap turns nearly every row away here; rows ascend, so an equal score never enters.
+            if not score >= least or not score > above or (size == room and not score > best[0]):
+                continue
+            if mask[row] and row != without and np.isfinite(score):
+                size = _offer(best, rows, size, score, row)
+        if size == room or least == above:
+            break
+        least, size = above, 0
     _unheap(best, rows, size)
     return rows[:size].copy(), best[:size].copy()
 
@@ -153,13 +181,18 @@ def top_mapped(
     if room == 0:
         return rows, best
     size = 0
-    for index in range(len(scores)):
-        score = scores[index]
-        # A full heap turns nearly all away here; rows come in any order, so an equal score may still enter.
-        if not score > above or (size == room and score < best[0]):
-            continue
-        row = to_row[index]
-        if row >= 0 and mask[row] and row != without and np.isfinite(score):
-            size = _offer(best, rows, size, score, row)
+    least = _floor(scores, above, room)
+    while True:
+        for index in range(len(scores)):
+            score = scores[index]
+            # A full heap turns nearly all away here; rows come in any order, so an equal score may still enter.
+            if not score >= least or not score > above or (size == room and score < best[0]):
+                continue
+            row = to_row[index]
+            if row >= 0 and mask[row] and row != without and np.isfinite(score):
+                size = _offer(best, rows, size, score, row)
+        if size == room or least == above:
+            break
+        least, size = above, 0
     _unheap(best, rows, size)
     return rows[:size].copy(), best[:size].copy()
