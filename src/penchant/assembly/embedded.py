@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from penchant.experiments.assignment import Assignment
 from penchant.rerank.presentation import Wording
 from penchant.serving import wire
 from penchant.serving.answers import Answers
+from penchant.serving.call import new_request_id
 from penchant.serving.engine import Engine
 from penchant.serving.ingest import Ingest
 from penchant.serving.live import Compiled, LiveWorld, Refresher
@@ -104,7 +104,7 @@ class Embedded:
 
     def recommend(self, request: wire.Request, request_id: str | None = None) -> wire.Answer:
         """The slate for a request."""
-        return self.engine.recommend(request, request_id or uuid.uuid4().hex)
+        return self.engine.recommend(request, request_id or new_request_id())
 
     def item(self, item_id: str) -> wire.ItemAnswer:
         """An item's live state."""

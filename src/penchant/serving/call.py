@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -175,7 +176,16 @@ def request_id_of(sent: bytes | None) -> str:
     """The caller's own id of the call when it is 1 to 128 visible characters, else a new one."""
     if sent is not None and _REQUEST_ID.match(sent):
         return sent.decode("ascii")
-    return secrets.token_hex(16)
+    return new_request_id()
+
+
+_PROCESS = secrets.token_hex(8)
+_numbers = itertools.count()
+
+
+def new_request_id() -> str:
+    """An id that no other request has: random by process, then counted, as randomness of the system is slow to get."""
+    return f"{_PROCESS}{next(_numbers):016x}"
 
 
 def too_large(limit: int) -> Problem:
