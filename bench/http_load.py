@@ -40,7 +40,7 @@ def make_folder(folder: Path, items: int, viewers: int, events: int, simulate: i
     parts = open_parts(folder, load(folder))
     for start in range(0, len(first), 5_000):
         parts.log.append(first[start : start + 5_000])
-    raw = interactions(events, items, viewers)
+    raw = interactions(events, items, viewers, skew=8)
     schema = parts.definition.schema
     for start in range(0, events, 5_000):
         parts.log.append([parse_event(one, schema) for one in raw[start : start + 5_000]])
@@ -65,7 +65,9 @@ def make_folder(folder: Path, items: int, viewers: int, events: int, simulate: i
         capture_output=True,
         check=False,
     )
-    told: dict[str, Any] = msgspec.json.decode(done.stdout) if done.returncode == 0 else {}
+    if done.returncode != 0:
+        raise SystemExit(f"training failed: {done.stderr.decode()[-2_000:]}")
+    told: dict[str, Any] = msgspec.json.decode(done.stdout)
     return told
 
 
@@ -76,6 +78,7 @@ class Client:
         self._port = port
 
     async def open(self) -> None:
+        """Open it anew: servers close what was idle for some seconds."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
 
     async def ask(self, user: int) -> int:
@@ -98,8 +101,12 @@ async def load_test(port: int, viewers: int, seconds: float) -> dict[str, Any]:
     """Concurrency 1, saturated, and open loop at a share of that."""
     rng = np.random.default_rng(0)
     clients = [Client(port) for _ in range(CONNECTIONS)]
-    for client in clients:
-        await client.open()
+
+    async def reopen() -> None:
+        for client in clients:
+            await client.open()
+
+    await reopen()
     statuses: dict[int, int] = {}
 
     async def closed(client: Client, until: float, times: list[float]) -> None:
@@ -113,6 +120,7 @@ async def load_test(port: int, viewers: int, seconds: float) -> dict[str, Any]:
     await asyncio.gather(*(closed(client, time.perf_counter() + seconds / 4, warm) for client in clients))
     alone: list[float] = []
     await closed(clients[0], time.perf_counter() + seconds, alone)
+    await reopen()
     busy: list[float] = []
     began = time.perf_counter()
     await asyncio.gather(*(closed(client, began + seconds, busy) for client in clients))
@@ -148,7 +156,7 @@ def _percentiles(times: list[float]) -> dict[str, float]:
 
 
 def measure(
-    items: int = 100_000, viewers: int = 20_000, events: int = 200_000, seconds: float = 8.0, simulate: int = 400
+    items: int = 100_000, viewers: int = 20_000, events: int = 200_000, seconds: float = 8.0, simulate: int = 2_000
 ) -> dict[str, Any]:
     """The figures of two workers, and how long they took from their start until ready."""
     with tempfile.TemporaryDirectory() as name:

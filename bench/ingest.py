@@ -41,7 +41,7 @@ def world(folder: Path, films: int, viewers: int, seed: int = 0) -> list[Event]:
         ItemUpdate(
             item_id=f"film{film}",
             attributes={
-                "title": f"Film {film} of {int(rng.integers(0, films))}",
+                "title": " ".join(f"word{int(n)}" for n in 5_000 * rng.random(3) ** 3),
                 "genres": [genres[n] for n in rng.choice(20, int(rng.integers(1, 4)), replace=False)],
                 "creator": f"creator{int(rng.zipf(1.5)) % (films // 5 + 1)}",
                 "country": f"country{int(rng.integers(0, 12))}",
@@ -59,11 +59,11 @@ def world(folder: Path, films: int, viewers: int, seed: int = 0) -> list[Event]:
     return events
 
 
-def interactions(count: int, films: int, viewers: int, seed: int = 1) -> list[dict[str, Any]]:
+def interactions(count: int, films: int, viewers: int, seed: int = 1, skew: int = 2) -> list[dict[str, Any]]:
     """Interactions as JSON objects; a fifth of the films and viewers make most of them."""
     rng = np.random.default_rng(seed)
     who = (viewers * rng.random(count) ** 2).astype(int).tolist()
-    what = (films * rng.random(count) ** 2).astype(int).tolist()
+    what = (films * rng.random(count) ** skew).astype(int).tolist()
     how = rng.integers(0, len(ACTIONS), count).tolist()
     told: list[dict[str, Any]] = []
     for number, (viewer, film, action) in enumerate(zip(who, what, how, strict=True)):
