@@ -147,6 +147,20 @@ def test_a_state_that_contradicts_itself_is_refused():
         ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), 5)
 
 
+def test_a_start_anew_that_fails_leaves_nothing_half_renewed():
+    store, other, columns = Store(), Store(), ItemColumns(SCHEMA, ToyReader())
+    fold(store, item_events("x"))
+    columns.refresh(store.snapshot(), 5)
+    fold(other, item_events("y", "x", "z"))
+    other.put(neighbours_key("nobody"), neighbours_blob({}))
+    with pytest.raises(ContractError, match="no such item"):
+        columns.refresh(other.snapshot(), 5)
+    other.commit(4, {neighbours_key("nobody"): None, item_key("x"): toy_blob([(5, "n")])})
+    del other.written[neighbours_key("nobody")]
+    fresh = ItemColumns(SCHEMA, ToyReader()).refresh(other.snapshot(), 5)
+    assert differences(columns.refresh(other.snapshot(), 5), fresh) == []
+
+
 ACTUAL = """
 [actions]
 click = { weight = 1.0 }

@@ -44,10 +44,11 @@ class ItemColumns:
             if snapshot.position < last.position or now < last.time:
                 self._start_anew()
         try:
-            return self._renew(snapshot, now)
-        except AnotherState:
-            self._start_anew()
-            return self._renew(snapshot, now)
+            try:
+                return self._renew(snapshot, now)
+            except AnotherState:
+                self._start_anew()
+                return self._renew(snapshot, now)
         except BaseException:
             self._start_anew()  # some columns may have been renewed and others not
             raise
