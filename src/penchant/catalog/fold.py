@@ -97,7 +97,6 @@ class _ItemProfiles:
         self._profiles: dict[str, ItemProfile | None] = {}
         self._changed: dict[str, ItemProfile] = {}
         self._next_row: int | None = None
-        self._rows_given = False
 
     def load(self, item_ids: Iterable[str]) -> None:
         distinct = list(dict.fromkeys(item_ids))
@@ -118,7 +117,6 @@ class _ItemProfiles:
         if self._next_row is None:
             self._next_row = int.from_bytes(self._state.get_many([ROWS_KEY])[0] or b"", "little")
         self._next_row += 1
-        self._rows_given = True
         return self._next_row - 1
 
     def set(self, profile: ItemProfile) -> None:
@@ -127,7 +125,7 @@ class _ItemProfiles:
     def write(self) -> None:
         for item_id, profile in self._changed.items():
             self._state.put(catalog_key(item_id), encode_profile(profile))
-        if self._rows_given and self._next_row is not None:
+        if self._next_row is not None:
             self._state.put(ROWS_KEY, self._next_row.to_bytes(8, "little"))
 
 
