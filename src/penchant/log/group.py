@@ -77,12 +77,12 @@ class GroupCommit(Generic[T, R]):
 
     def _lead(self) -> None:
         group: list[Batch[T, R]] = []
-        with self._mutex:
-            size = 0
-            while self._waiting and (not group or size + len(self._waiting[0].rows) <= self._limit):
-                group.append(self._waiting.popleft())
-                size += len(group[-1].rows)
         try:
+            with self._mutex:
+                size = 0
+                while self._waiting and (not group or size + len(self._waiting[0].rows) <= self._limit):
+                    group.append(self._waiting.popleft())
+                    size += len(group[-1].rows)
             self._commit(group)
         finally:
             with self._mutex:

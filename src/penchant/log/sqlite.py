@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from penchant.core.clock import Clock, Millis
@@ -17,13 +17,7 @@ from penchant.core.hashing import hash_id
 from penchant.core.log import LATE, START, Appended, Record
 from penchant.core.schema import Schema
 from penchant.log.group import Batch, GroupCommit
-from penchant.log.sequence import (
-    Failpoint,
-    Sequencer,
-    no_failpoint,
-    person,
-    without_person,
-)
+from penchant.log.sequence import Failpoint, Sequencer, no_failpoint, person, without_person
 from penchant.log.table import (
     BUCKET_BITS,
     COLUMNS,
@@ -161,8 +155,7 @@ class SqliteLog:
             if self._closed:
                 return
             self._closed = True
-            while self._idle:
-                self._idle.pop().close()
+            self._close_idle()
             self._writer.close()
         with self._news:
             self._news.notify_all()
@@ -209,10 +202,14 @@ class SqliteLog:
         except sqlite3.Error as error:
             raise LogUnavailable(f"the log cannot be read: {error}") from error
         finally:
+            self._idle.append(db)
             if self._closed:
-                db.close()
-            else:
-                self._idle.append(db)
+                self._close_idle()
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -231,18 +228,18 @@ class SqliteLog:
 
     def _commit(self, group: list[Batch[Row, Appended]]) -> None:
         with self._writing:
-            try:
-                return self._transact(group)
-            except sqlite3.Error as error:
-                if len(group) == 1:
-                    group[0].error = refusal(error)
-                    return None
+            self._settle(group)
+
+    def _settle(self, group: list[Batch[Row, Appended]]) -> None:
+        try:
+            self._transact(group)
+        except sqlite3.Error as error:
+            if len(group) == 1:
+                group[0].error = refusal(error)
+                return
             # One batch may be what does not fit: those that can go through go through.
             for batch in group:
-                try:
-                    self._transact([batch])
-                except sqlite3.Error as error:
-                    batch.error = refusal(error)
+                self._settle([batch])
 
     def _transact(self, group: list[Batch[Row, Appended]]) -> None:
         results = []
