@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -87,9 +87,9 @@ class SqliteStore:
                 position: int = db.execute(_FENCE).fetchone()[0]
             finally:
                 self._give_back(db)
-        if self._unclean:
-            with self._writing:
-                self._empty_wal()
+            if self._unclean:
+                with self._writing:
+                    self._empty_wal()
         return position
 
     def snapshot(self) -> SqliteSnapshot:
@@ -128,8 +128,7 @@ class SqliteStore:
         """Give the file back; open snapshots end when they are closed."""
         with self._writing:
             self._closed = True
-            while self._idle:
-                self._idle.pop().close()
+            self._close_idle()
             self._writer.close()
 
     def _note(self, db: sqlite3.Connection, position: int, keys: Sequence[Key]) -> None:
@@ -191,8 +190,10 @@ class SqliteStore:
     def _empty_wal(self) -> None:
         """What was dropped must not stay readable in the WAL; while a snapshot needs the old pages, try again later."""
         self._writer.execute("PRAGMA busy_timeout = 0")
-        self._unclean = bool(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
-        self._writer.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1_000)}")
+        try:
+            self._unclean = bool(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        finally:
+            self._writer.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1_000)}")
 
     def _borrow(self) -> sqlite3.Connection:
         try:
@@ -201,10 +202,14 @@ class SqliteStore:
             return self._connect()
 
     def _give_back(self, db: sqlite3.Connection) -> None:
+        self._idle.append(db)
         if self._closed:
-            db.close()
-        else:
-            self._idle.append(db)
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
 
 class SqliteSnapshot:
