@@ -30,7 +30,7 @@ class SystemClock:
 
 
 class EventClock:
-    """The largest event time observed so far, never beyond the machine's clock.
+    """The largest event time observed so far, never beyond the machine's clock. It never goes back, even if that does.
 
     Recorded history replayed in time order then sees windows, decay and lateness follow the data.
     """
@@ -46,7 +46,7 @@ class EventClock:
     def observe(self, ts: Millis) -> None:
         with self._lock:
             if ts > self._now:
-                self._now = min(ts, self._ceiling.now())
+                self._now = max(self._now, min(ts, self._ceiling.now()))
 
 
 class ManualClock:
