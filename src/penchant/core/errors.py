@@ -11,8 +11,8 @@ class SettingsError(PenchantError):
     """The settings cannot be used: the person who wrote `penchant.toml` can mend it."""
 
 
-class InvalidEvent(PenchantError):
-    """One event cannot be taken: `field` and `reason` are for machines, the text says how to mend it."""
+class _Refused(PenchantError):
+    """What a client sent is wrong: `field` and `reason` are for machines, the text says how to mend it."""
 
     def __init__(self, field: str, reason: str, message: str) -> None:
         super().__init__(message)
@@ -21,14 +21,12 @@ class InvalidEvent(PenchantError):
         self.message = message
 
 
-class InvalidRequest(PenchantError):
+class InvalidEvent(_Refused):
+    """One event cannot be taken: the client that sent it can mend it."""
+
+
+class InvalidRequest(_Refused):
     """A recommendation request cannot be answered as asked: the caller can mend it."""
-
-    def __init__(self, field: str, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.reason = reason
-        self.message = message
 
 
 class NotFound(PenchantError):
@@ -54,10 +52,6 @@ class LogUnavailable(PenchantError):
 
 class StateUnavailable(PenchantError):
     """The state cannot be read for now: answer from what is at hand and say so."""
-
-
-class StateAhead(PenchantError):
-    """The state reflects positions that the log does not have: the state must be rebuilt."""
 
 
 class ArtifactError(PenchantError):

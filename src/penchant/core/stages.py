@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.core.candidates import Candidates, Columns, Mask, Outcome, Retrieved, Slate
+from penchant.core.candidates import Candidates, Columns, Mask, Retrieved, Slate
 from penchant.core.items import Items
 from penchant.core.query import Query
 
@@ -76,9 +76,3 @@ class Selector(Protocol):
     """Chooses and orders at most `query.size` candidates by their column `value`."""
 
     def select(self, query: Query, candidates: Candidates) -> Slate: ...
-
-
-class SideEffect(Protocol):
-    """Something done after the answer went out."""
-
-    def run(self, query: Query, outcome: Outcome) -> None: ...

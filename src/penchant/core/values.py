@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Never
 
@@ -87,7 +87,7 @@ def read_id(raw: dict[str, Any], name: str, prefix: str = "") -> str:
         fail(
             prefix + name, "invalid_id", f"use 1 to {MAX_ID} characters, without control characters or lone surrogates"
         )
-    refuse(prefix + name, value, "a string of 1 to 128 characters")
+    refuse(prefix + name, value, f"a string of 1 to {MAX_ID} characters")
 
 
 def read_optional_id(raw: dict[str, Any], name: str) -> str | None:
@@ -240,7 +240,7 @@ def safe_name(value: object) -> str:
     return text if text.isascii() and text.isprintable() else ascii(text)
 
 
-def hint(value: object, known: Any) -> str:
+def hint(value: object, known: Collection[str]) -> str:
     """The name nearest to what was written, or all that there are."""
     near = difflib.get_close_matches(value[:60], known, n=1, cutoff=0.5) if isinstance(value, str) else []
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
