@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from penchant.core.fold import Working
 from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, Record
 from penchant.core.schema import Schema
-from penchant.core.state import catalog_key, item_key, profile_key, user_key
+from penchant.core.state import Key, catalog_key, item_key, profile_key, user_key
 from penchant.features.attributes import ProfileKeys, item_attributes, user_attributes
 from penchant.features.blob import Q_LIMIT, WORD, concatenate
 from penchant.features.merging import BY_HASH, COUNT, PRESENT, UNKEYED, VALUE, merge
@@ -53,28 +53,20 @@ class FeatureFold:
         columns = np.array(flat, np.int64).reshape(-1, _WIDTH)
         user_hashes = np.fromiter(map(hash_id, users), np.int64, len(users))
         item_hashes = np.fromiter(map(hash_id, items), np.int64, len(items))
-        if self._item_keys.attributes:
-            keys = self._item_keys.table(state.get_many([catalog_key(item_id) for item_id in items]))
-        else:
-            keys = _NO_KEYS
-        names = list(users)
-        blobs = list(state.get_many([user_key(name) for name in names]))
+        keys = _keys(self._item_keys, state, map(catalog_key, items))
+        touches = _group(columns, 0, 1, item_hashes)
+        blobs = state.get_many([user_key(user_id) for user_id in users])
         if erased:
-            blobs = [None if name in erased else blob for name, blob in zip(names, blobs, strict=True)]
-        grouped = _group(columns, 0, 1, item_hashes)
-        for name, blob in zip(names, self._user.merge(blobs, *grouped, *keys), strict=True):
-            if name:
-                state.put(user_key(name), blob)
+            blobs = [None if user_id in erased else blob for user_id, blob in zip(users, blobs, strict=True)]
+        for user_id, blob in zip(users, self._user.merge(blobs, *touches, *keys), strict=True):
+            if user_id:
+                state.put(user_key(user_id), blob)
 
-        if self._user_keys.attributes:
-            keys = self._user_keys.table(state.get_many([profile_key(name) for name in names]))
-        else:
-            keys = _NO_KEYS
-        item_names = list(items)
-        blobs = list(state.get_many([item_key(name) for name in item_names]))
-        grouped = _group(columns, 1, 0, user_hashes)
-        for name, blob in zip(item_names, self._item.merge(blobs, *grouped, *keys), strict=True):
-            state.put(item_key(name), blob)
+        keys = _keys(self._user_keys, state, map(profile_key, users))
+        touches = _group(columns, 1, 0, user_hashes)
+        blobs = state.get_many([item_key(item_id) for item_id in items])
+        for item_id, blob in zip(items, self._item.merge(blobs, *touches, *keys), strict=True):
+            state.put(item_key(item_id), blob)
 
     def _extract(
         self, records: Sequence[Record], users: dict[str, int], items: dict[str, int], erased: set[str]
@@ -113,7 +105,9 @@ class FeatureFold:
         return flat
 
 
-_NO_KEYS = (np.zeros(1, np.int64), np.empty(0, np.int64))
+def _keys(profiles: ProfileKeys, state: Working, keys: Iterable[Key]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The keys in the profiles at these state keys; nothing is read where no feature is keyed."""
+    return profiles.table(state.get_many(list(keys)) if profiles.attributes else ())
 
 
 def _group(
@@ -160,7 +154,7 @@ class _SideFold:
 
     def merge(
         self,
-        blobs: list[bytes | None],
+        blobs: Sequence[bytes | None],
         at: NDArray[np.int64],
         touches: NDArray[np.int64],
         keys_at: NDArray[np.int64],
