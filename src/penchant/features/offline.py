@@ -54,7 +54,6 @@ class OfflineFeatures:
     """
 
     def __init__(self, plan: Plan, schema: Schema, records: Iterable[Record]) -> None:
-        self._plan = plan
         self._sides = {"user": plan.user, "item": plan.item}
         self._db = duckdb.connect()
         self._db.execute(_FLOOR)

@@ -104,10 +104,6 @@ class Reader:
         """Scalar and cross features of many users."""
         return self._user.many(blobs, now)
 
-    def next_change(self, blobs: Sequence[bytes | None], now: Millis) -> Ints:
-        """Per item the earliest later time (ms) at which a value may change without an event, or `NEVER`."""
-        return self._item.many(blobs, now).next_change
-
     def counters(self, blob: bytes | None) -> dict[str, int]:
         """Exact all-time counts by action and of impressions, of a user's or an item's blob."""
         words = words_of(blob)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from penchant.core.clock import Millis
 from penchant.core.errors import SettingsError
 from penchant.core.schema import Action, Attribute, Schema
+from penchant.core.values import hint
 from penchant.features import tiles
 from penchant.settings import Feature, InvalidSettings, duration
 
@@ -86,20 +86,11 @@ def check_feature(name: str, feature: Feature, schema: Schema) -> Spec:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a word that is not known."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"there are: {', '.join(names)}" if names else "none are declared"
-
-
 def keyed_attribute(where: str, name: str, declared: Mapping[str, Attribute], side: str) -> str:
     """A declared attribute whose values form a bounded domain: a category or tags."""
     attribute = declared.get(name)
     if attribute is None:
-        raise SettingsError(f"{where}: no attribute {name!r} in [attributes.{side}]; {nearest(name, declared)}")
+        raise SettingsError(f"{where}: no attribute {name!r} in [attributes.{side}]; {hint(name, declared)}")
     if attribute.kind not in ("category", "tags"):
         raise SettingsError(
             f'{where}: {name!r} is a {attribute.kind}; features can be keyed by "category" and "tags" attributes'
@@ -111,8 +102,8 @@ def _entity(where: str, feature: Feature, schema: Schema) -> tuple[Side, str | N
     forms = '"user", "item", ["user", ITEM_ATTRIBUTE] or ["item", USER_ATTRIBUTE]'
     entity = [feature.entity] if isinstance(feature.entity, str) else list(feature.entity)
     if not entity or entity[0] not in ("user", "item"):
-        hint = nearest(entity[0], ("user", "item")) if entity else "it is empty"
-        raise SettingsError(f"{where}.entity: write {forms}; {hint}")
+        why = hint(entity[0], ("user", "item")) if entity else "it is empty"
+        raise SettingsError(f"{where}.entity: write {forms}; {why}")
     side: Side = "user" if entity[0] == "user" else "item"
     if len(entity) == 1:
         if isinstance(feature.entity, list):
@@ -131,8 +122,8 @@ def _actions(where: str, of: str | list[str], schema: Schema) -> list[str]:
         raise SettingsError(f'{where}: name an action, several, or "{IMPRESSION}"')
     for name in names:
         if name not in schema.actions and name != IMPRESSION:
-            hint = nearest(name, [*schema.actions, IMPRESSION])
-            raise SettingsError(f"{where}: no action {name!r} in [actions]; {hint}")
+            known = [*schema.actions, IMPRESSION]
+            raise SettingsError(f"{where}: no action {name!r} in [actions]; {hint(name, known)}")
     return names
 
 
