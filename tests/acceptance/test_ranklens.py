@@ -30,7 +30,7 @@ def events() -> Path:
 
 def penchant(*arguments: object) -> str:
     command = [sys.executable, "-m", "penchant", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

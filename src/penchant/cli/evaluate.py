@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,7 +70,6 @@ def evaluate(
                     seed=seed,
                     folds=folds,
                     objective=objective.value,
-                    threads=min(os.cpu_count() or 1, 4),  # the same trees however many
                     progress=tell,
                 )
             _tell(judged, json)
