@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from penchant.core.clock import Clock, Millis
 from penchant.core.errors import InvalidEvent
 from penchant.core.events import Event, Impression, Interaction, ShownItem, UserErased, UserUpdate
 from penchant.core.log import ACCEPTED, LATE
 from penchant.core.schema import Schema
-
-Failpoint = Callable[[str], None]
-"""Called with the name of a step; a test makes it raise where the process is to die."""
-
-
-def no_failpoint(name: str) -> None:
-    """Nothing fails."""
-    del name
 
 
 class Sequencer:

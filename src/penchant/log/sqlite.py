@@ -13,11 +13,12 @@ from pathlib import Path
 from penchant.core.clock import Clock, Millis
 from penchant.core.errors import LogUnavailable, PenchantError
 from penchant.core.events import Event, decode_event, encode_event
+from penchant.core.failpoint import Failpoint, no_failpoint
 from penchant.core.hashing import hash_id
 from penchant.core.log import LATE, START, Appended, Record
 from penchant.core.schema import Schema
 from penchant.log.group import Batch, GroupCommit
-from penchant.log.sequence import Failpoint, Sequencer, no_failpoint, person, without_person
+from penchant.log.sequence import Sequencer, person, without_person
 from penchant.log.table import (
     BUCKET_BITS,
     COLUMNS,
@@ -312,8 +313,11 @@ class SqliteLog:
         return len(emptied)
 
     def _empty_wal(self) -> None:
-        with self._writing:
-            busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        try:
+            with self._writing:
+                busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise refusal(error) from error
         if busy:
             logger.warning(
                 "%s: a reader holds old pages of the WAL; they go with the next erasure or start", self._path

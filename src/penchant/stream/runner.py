@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from penchant.core.errors import FenceConflict
 from penchant.core.events import ItemRemoved, ItemUpdate, UserErased, UserUpdate
+from penchant.core.failpoint import Failpoint, no_failpoint
 from penchant.core.fold import Fold
 from penchant.core.log import START, EventLog, Record
 from penchant.core.state import StateStore
 from penchant.stream.working import Overlay, RawCache
 from penchant.telemetry import logger
 
-Failpoint = Callable[[str], None]
-"""Called with the name of a step; a test makes it raise where the process is to die."""
-
 _WAIT_S = 0.25
 _HEARTBEAT = 4
 """Idle waits between two looks at the fence: about a second."""
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-def _no_failpoint(name: str) -> None:
-    del name
 
 
 class StreamRunner:
@@ -45,7 +39,7 @@ class StreamRunner:
         *,
         batch: int = 8_000,
         cache_bytes: int = 128 << 20,
-        failpoint: Failpoint = _no_failpoint,
+        failpoint: Failpoint = no_failpoint,
     ) -> None:
         self._log = log
         self._store = store
