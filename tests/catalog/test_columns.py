@@ -161,6 +161,14 @@ def test_a_start_anew_that_fails_leaves_nothing_half_renewed():
     assert differences(columns.refresh(other.snapshot(), 5), fresh) == []
 
 
+def test_two_items_with_one_hash_are_refused(monkeypatch):
+    store = Store()
+    fold(store, item_events("a", "b"))
+    monkeypatch.setattr("penchant.catalog.parts.hash_id", len)
+    with pytest.raises(ContractError, match="hash of 'b'"):
+        ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), 5)
+
+
 ACTUAL = """
 [actions]
 click = { weight = 1.0 }

@@ -48,7 +48,9 @@ class Roster:
             raise ContractError("the rows of the items in the state do not count from 0: clear the state")
         for profile in new:
             if self.rows.setdefault(hash_id(profile.item_id), profile.row) != profile.row:
-                raise AnotherState
+                if known:
+                    raise AnotherState
+                raise ContractError(f"two items have the hash of {profile.item_id!r}: give one of them another id")
             self.ids.append(profile.item_id)
         self.lookup.extend(np.array([hash_id(profile.item_id) for profile in new], np.int64))
 
