@@ -88,20 +88,15 @@ class Reader:
             keyed=self._user.pairs(words, now) if self.plan.user.crossed else (),
         )
 
-    def items(self, blobs: Sequence[bytes | None], now: Millis) -> tuple[NDArray[np.float32], dict[str, Keyed]]:
-        """float32[n, len(plan.item_names)], and per keyed feature the integers by key.
+    def evaluate_items(self, blobs: Sequence[bytes | None], now: Millis) -> Evaluated:
+        """Scalar and keyed features of many items, `features` in the order of `plan.item_names`.
 
         Each row depends on its own blob alone: equal bit for bit however the items are batched.
         """
-        evaluated = self.evaluate_items(blobs, now)
-        return evaluated.features, dict(evaluated.keyed)
-
-    def evaluate_items(self, blobs: Sequence[bytes | None], now: Millis) -> Evaluated:
-        """As `items`, with the time at which each item must be looked at again though nothing happened to it."""
         return self._item.many(blobs, now)
 
     def evaluate_users(self, blobs: Sequence[bytes | None], now: Millis) -> Evaluated:
-        """Scalar and cross features of many users."""
+        """The same for many users, in the order of `plan.user_names`."""
         return self._user.many(blobs, now)
 
     def counters(self, blob: bytes | None) -> dict[str, int]:
