@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from penchant.catalog.arrays import IntArray, Runs, offsets_of, patched, spliced
 from penchant.catalog.vocabulary import Counted
 from penchant.core.events import AttributeValue
-from penchant.core.items import MISSING_CODE, Category, Ragged
+from penchant.core.items import MISSING_CODE, MISSING_TIME, Category, Ragged
 
 
 class Column(Protocol):
@@ -101,7 +101,7 @@ def _number(value: Any) -> float:
 
 
 def _timestamp(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else -1
+    return value if isinstance(value, int) and not isinstance(value, bool) else MISSING_TIME
 
 
 def _flag(value: Any) -> int:

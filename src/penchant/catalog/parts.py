@@ -13,7 +13,7 @@ from penchant.catalog.lookup import Lookup
 from penchant.core.clock import Millis
 from penchant.core.errors import ContractError
 from penchant.core.hashing import hash_id
-from penchant.core.items import UNKNOWN, Keyed
+from penchant.core.items import MISSING_TIME, UNKNOWN, Keyed
 from penchant.core.profiles import ItemProfile, decode_item
 from penchant.core.schema import Schema
 from penchant.core.state import Key, Snapshot, item_key
@@ -71,7 +71,7 @@ class ProfileColumns:
         self.categories = {name: Categories() for name in names["category"]}
         self.tags = {name: Tags() for name in names["tags"]}
         self.numbers = {name: Scalars(np.float64, np.nan) for name in names["number"]}
-        self.timestamps = {name: Scalars(np.int64, -1) for name in names["timestamp"]}
+        self.timestamps = {name: Scalars(np.int64, MISSING_TIME) for name in names["timestamp"]}
         self.flags = {name: Scalars(np.int8, -1) for name in names["flag"]}
         self.texts = {name: Texts() for name in names["text"]}
         self._columns: dict[str, Column] = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from penchant.core.candidates import Mask
 from penchant.core.compile import kernel
 from penchant.core.errors import InvalidEvent, InvalidRequest
-from penchant.core.items import Items
+from penchant.core.items import MISSING_TIME, Items
 from penchant.core.schema import Attribute, Schema
 from penchant.core.values import MIN_TIME, check_number, fail, hint, parse_time, refuse, safe_name, show
 
@@ -148,7 +148,7 @@ def _among(attribute: Attribute, values: list[object]) -> Test:
         return lambda items: _equals_any(items.numbers[name], wanted)  # NaN equals nothing
     if kind == "timestamp":
         moments = np.unique(np.array(values, np.int64))
-        return lambda items: _equals_any(items.timestamps[name], moments) & (items.timestamps[name] != -1)
+        return lambda items: _equals_any(items.timestamps[name], moments) & (items.timestamps[name] != MISSING_TIME)
     flags = np.unique(np.array(values, np.int8))
     return lambda items: _equals_any(items.flags[name], flags)
 
@@ -191,4 +191,4 @@ def _ordered(attribute: Attribute, op: str, bound: object) -> Test:
     limit: float | int = bound  # type: ignore[assignment]
     if attribute.kind == "number":
         return lambda items: compare(items.numbers[name], limit)  # NaN is on no side of anything
-    return lambda items: compare(items.timestamps[name], limit) & (items.timestamps[name] != -1)
+    return lambda items: compare(items.timestamps[name], limit) & (items.timestamps[name] != MISSING_TIME)

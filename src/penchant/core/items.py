@@ -82,7 +82,7 @@ class Items:
     numbers: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """NaN where missing."""
     timestamps: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    """Milliseconds; -1 where missing."""
+    """Milliseconds; `MISSING_TIME` where missing."""
     flags: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
     """1, 0, or -1 where missing."""
     texts: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
