@@ -39,7 +39,7 @@ def test_an_item_without_state_has_the_same_defaults_alone_and_among_others() ->
     assert alone.next_change.tolist() == [NEVER]
     assert READER.evaluate_items([], NOW).features.shape == (0, len(PLAN.item_names))
     assert among.features.dtype == np.float32
-    assert set(among.keyed) >= set(PLAN.keyed_names)
+    assert set(among.keyed) >= {cross.name for cross in PLAN.keyed}
 
 
 def test_a_user_after_an_expired_window_has_the_defaults_of_a_new_one() -> None:

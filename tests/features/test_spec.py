@@ -120,7 +120,7 @@ def test_columns_keep_the_order_of_the_file() -> None:
     )
     assert plan.user_names[-2:] == ("b", "a")
     assert [cross.name for cross in plan.cross] == ["x"]
-    assert plan.keyed_names == ("y",)
+    assert [cross.name for cross in plan.keyed] == ["y"]
 
 
 A = '[features.a]\nentity = "user"\nof = "view"\nwindow = "7d"\n'

@@ -7,7 +7,7 @@ A *part* is one integer (two for distinct) read from a cell at some time. A *col
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,14 +144,13 @@ class Plan:
     item: SidePlan
     actions: tuple[str, ...]
     """Names by action code; the last is "impression"."""
-    user_names: tuple[str, ...] = field(default=())
+    user_names: tuple[str, ...]
     """Scalar user features, in column order."""
-    item_names: tuple[str, ...] = field(default=())
-    cross: tuple[Cross, ...] = field(default=())
+    item_names: tuple[str, ...]
+    cross: tuple[Cross, ...]
     """["user", item attribute] features."""
-    keyed: tuple[Cross, ...] = field(default=())
+    keyed: tuple[Cross, ...]
     """["item", user attribute] features."""
-    keyed_names: tuple[str, ...] = field(default=())
 
 
 def compile_plan(settings: Settings, schema: Schema) -> Plan:
@@ -175,7 +174,6 @@ def compile_plan(settings: Settings, schema: Schema) -> Plan:
         item_names=tuple(column.name for column in items.columns),
         cross=users.crosses,
         keyed=items.crosses,
-        keyed_names=tuple(cross.name for cross in items.crosses),
     )
 
 
