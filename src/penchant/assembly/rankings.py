@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.assembly.parts import Parts
-from penchant.assembly.simulating import Progress, WithSimulated, simulate, weighted
+from penchant.assembly.simulating import Progress, WithSimulated, simulate
 from penchant.assembly.surfaces import SurfaceCompiler
+from penchant.core.clock import EventClock
 from penchant.core.errors import PenchantError
 from penchant.core.events import Impression
+from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, START
 from penchant.evaluation.bootstrap import Difference, paired_bootstrap
 from penchant.evaluation.metrics import ndcg, rank
+from penchant.log.memory import MemoryLog
 from penchant.settings import Settings, duration
 from penchant.training.examples import Examples, read_examples
 from penchant.training.gbdt import Objective, predict_value, train_ranker, worth
@@ -88,15 +91,37 @@ def read_rankings(parts: Parts, *, surface: str = "home", progress: Progress | N
     external = _external(parts)
     recorded = simulate(parts, compiled, surface, external, after=START, every=EVERY, progress=progress)
     settings, schema = parts.definition.settings, parts.definition.schema
-    return weighted(
-        read_examples(
-            WithSimulated(parts.log, recorded),
-            schema,
-            names=compiled.column_names,
-            attribution_ms=duration(settings.training.attribution, "training.attribution"),
-            columns=compiled.columns,
-        )
+    return read_examples(
+        WithSimulated(parts.log, recorded),
+        schema,
+        names=compiled.column_names,
+        attribution_ms=duration(settings.training.attribution, "training.attribution"),
+        columns=compiled.columns,
     )
+
+
+def after_launch(parts: Parts, share: float, seed: int) -> Parts:
+    """The deployment as if the users that `seed` draws had come after all the others: a log in memory, others first.
+
+    So nothing of the held-out users was known when the ranker was trained: neither labels nor counts of items.
+    """
+    settings, definition = parts.definition.settings, parts.definition
+    users = np.unique([hash_id(user) for user in _users_of_rankings(parts)])
+    held_out = set(users[drawn_users(users, share, seed)].tolist())
+    clock = EventClock()
+    log = MemoryLog(schema=definition.schema, clock=clock, lateness_ms=duration(settings.log.lateness, "log.lateness"))
+    for late in (False, True):
+        after = START
+        while records := parts.log.read(after, 5_000):
+            after = records[-1].position
+            log.append(
+                [
+                    msgspec.structs.replace(record.event, ts=record.ts)
+                    for record in records
+                    if (hash_id(getattr(record.event, "user_id", "")) in held_out) == late
+                ]
+            )
+    return replace(parts, log=log, clock=clock)
 
 
 def judge(
@@ -165,6 +190,15 @@ def drawn_users(users: NDArray[np.int64], share: float, seed: int, fold: int = 0
     if len(known) < 2 or not len(drawn):
         raise TooFew(f"the log has rankings of {len(known)} users: too few for {fold + 1} folds of {share:.0%}")
     return np.isin(users, drawn)
+
+
+def _users_of_rankings(parts: Parts) -> set[str]:
+    """Who was shown the rankings that are judged."""
+    after, found = START, set()
+    while records := parts.log.read(after, 5_000):
+        after = records[-1].position
+        found |= {record.event.user_id for record in records if isinstance(record.event, Impression)}
+    return found - {""}
 
 
 def _external(parts: Parts) -> set[int]:

@@ -20,7 +20,6 @@ from penchant.serving.impressions import impression_of
 from penchant.serving.live import Compiled
 from penchant.serving.queries import Preparation
 from penchant.serving.replay import Asked, Replay
-from penchant.training.examples import Examples
 
 DRAWN = 29
 """Candidates that a replayed request is represented by, beside the item that was taken."""
@@ -112,7 +111,8 @@ def simulated_record(asked: Asked, compiled: Compiled, surface: str, drawn: int 
 
     A replayed impression keeps its items and the ranks that people saw. A request before an interaction is answered
     with its candidates: the item that was taken and `drawn` others, whose propensity is the chance of the draw (a
-    function of the position). Without the item among the candidates there is nothing to learn from.
+    function of the position). Rows are not weighted by it: that would only move every head's odds by one factor, and
+    let few heavy rows decide. Without the item among the candidates there is nothing to learn from.
     """
     record, query, outcome = asked.record, asked.query, asked.outcome
     request = request_for(record.event, surface)
@@ -160,9 +160,3 @@ def _draw(candidates: Candidates, target: int, seed: int, drawn: int) -> Slate |
         reasons=[Reason("ranked")] * len(index),
         index=index,
     )
-
-
-def weighted(examples: Examples) -> Examples:
-    """Rows that were drawn from candidates count for all that they were drawn from."""
-    drawn = np.repeat(examples.simulated, np.diff(examples.groups)) & np.isfinite(examples.propensities)
-    return replace(examples, weights=np.where(drawn, examples.weights / examples.propensities, examples.weights))

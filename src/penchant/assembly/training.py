@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from penchant.assembly.parts import Parts
-from penchant.assembly.simulating import Progress, WithSimulated, simulate, weighted
+from penchant.assembly.simulating import Progress, WithSimulated, simulate
 from penchant.assembly.surfaces import EASE_PART, SurfaceCompiler, head_part
 from penchant.core.errors import ArtifactError
 from penchant.core.events import Impression, Interaction
@@ -69,14 +69,12 @@ class Trainer:
         self._progress("ease", 1, 1)
         simulated = self._simulate(surface, simulate)
         compiled = self._compiler.build(model, None, "")
-        examples = weighted(
-            read_examples(
-                WithSimulated(self._parts.log, simulated),
-                schema,
-                names=compiled.column_names,
-                attribution_ms=duration(settings.training.attribution, "training.attribution"),
-                columns=compiled.columns,
-            )
+        examples = read_examples(
+            WithSimulated(self._parts.log, simulated),
+            schema,
+            names=compiled.column_names,
+            attribution_ms=duration(settings.training.attribution, "training.attribution"),
+            columns=compiled.columns,
         )
         fit, held_out = examples.split(settings.training.holdout) if examples.requests else (examples, examples)
         ranker = None

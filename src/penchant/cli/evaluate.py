@@ -28,8 +28,14 @@ def evaluate(
     ] = False,
     seed: Annotated[int, typer.Option(help="With --rankings: which users are held out.")] = 7,
     folds: Annotated[
-        int, typer.Option(help="With --rankings: splits of the seed, each with other users held out.", min=1, max=20)
+        int,
+        typer.Option(
+            help="With --rankings --mixed: splits of the seed, each with other users held out.", min=1, max=20
+        ),
     ] = 1,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="With --rankings: leave the users mixed in time, as they were recorded.")
+    ] = False,
     objective: Annotated[
         Objective, typer.Option(help="With --rankings: P(action) per action, or one order.")
     ] = Objective.binary,
@@ -39,22 +45,25 @@ def evaluate(
     """Ask for a slate just before each interaction of the newest part of the log, and see whether it holds the item.
 
     The same is asked with the state frozen at the start (what a nightly engine would show) and of decayed popularity.
-    With --rankings what people were shown is ranked again: the whole log is folded in order of time, a ranker learns
-    from 80 % of the users and orders the rankings of the others, beside the order shown, click rates and chance.
+    With --rankings what people were shown is ranked again: a ranker learns from 80 % of the users and orders the
+    rankings of the others, beside the order shown, click rates and chance. The others come after the first, as new
+    users come after a launch; with --mixed all come in order of time.
 
     \b
     penchant evaluate
     penchant evaluate --share 0.1 --requests 1000 --json
     penchant evaluate --rankings --seed 7
-    penchant evaluate --rankings --seed 7 --folds 5
+    penchant evaluate --rankings --mixed --seed 7 --folds 5
     """
     if not 0 < share < 1:
         raise typer.BadParameter("must lie between 0 and 1", param_hint="--share")
     if folds * share > 1 + 1e-9:
         raise typer.BadParameter(f"{folds} folds of {share:.0%} are more than all users", param_hint="--folds")
+    if folds > 1 and not mixed:
+        raise typer.BadParameter("several folds need --mixed", param_hint="--folds")
     from penchant.assembly.evaluating import prequential
     from penchant.assembly.parts import open_parts
-    from penchant.assembly.rankings import judge, read_rankings
+    from penchant.assembly.rankings import after_launch, judge, read_rankings
 
     folder, settings = settings_of(dir)
     check_surface(settings, surface)
@@ -62,7 +71,8 @@ def evaluate(
     try:
         if rankings:
             with bars() as tell:
-                examples = read_rankings(parts, surface=surface, progress=tell)
+                world = parts if mixed else after_launch(parts, share, seed)
+                examples = read_rankings(world, surface=surface, progress=tell)
                 judged = judge(
                     examples,
                     parts,

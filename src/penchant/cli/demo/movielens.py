@@ -67,7 +67,8 @@ def replay_ratings(
             sent = _send(client, events[:half], tell, 0, half, "first half")
             first = time.monotonic() - begun
             tell("train", 0, 1)
-            trained = Training(folder, simulate=4_000, seed=seed).result()
+            # Ratings come without impressions: they tell an order, not how likely anything is.
+            trained = Training(folder, simulate=4_000, seed=seed, objective="lambdarank").result()
             tell("train", 1, 1)
             client.recommend(wire.Request(user_id="u", record=False, after=sent, wait_ms=10_000))
             with _frozen(folder) as frozen:

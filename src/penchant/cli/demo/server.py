@@ -65,8 +65,9 @@ class Server:
 class Training:
     """`penchant train` beside the server, so that no request waits for it."""
 
-    def __init__(self, folder: Path, *, simulate: int, seed: int) -> None:
+    def __init__(self, folder: Path, *, simulate: int, seed: int, objective: str = "binary") -> None:
         arguments = ["--dir", str(folder), "--json", "--simulate", str(simulate), "--seed", str(seed)]
+        arguments += ["--objective", objective]
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "penchant", "train", *arguments],
             stdout=subprocess.PIPE,
