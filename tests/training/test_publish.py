@@ -8,7 +8,7 @@ import pytest
 from penchant.settings import Training
 from penchant.training.examples import Examples, read_examples
 from penchant.training.gbdt import Ranker, train_ranker
-from penchant.training.publish import gate
+from penchant.training.publish import examination, gate
 from training.world import HOUR, NAMES, SCHEMA, clicking_log
 
 FEW = Training(trees=60, leaves=7, learning_rate=0.1)
@@ -84,3 +84,16 @@ def test_values_that_are_not_finite_cannot_be_forced(halves, good: Ranker) -> No
     verdict = gate(replace(good, weights={"click": np.nan, "like": 0.0, "hide": 0.0}), None, halves[1], force=True)
     assert not verdict.published
     assert "not finite" in verdict.reason
+
+
+def test_a_model_that_only_orders_is_judged_by_rank_alone(halves, bad: Ranker) -> None:
+    ordering = train_ranker(halves[0], FEW, SCHEMA, objective="lambdarank")
+    assert examination(ordering, halves[1]).tolist() == [1.0] * int(halves[1].ranks.max())
+    assert gate(ordering, bad, halves[1]).published
+
+
+def test_ranks_further_down_were_looked_at_less(halves, good: Ranker) -> None:
+    seen = examination(good, halves[1])
+    assert seen[0] == 1.0
+    assert (np.diff(seen) <= 0).all()
+    assert (seen >= 0.05).all()

@@ -88,10 +88,10 @@ def examination(ranker: Ranker, examples: Examples) -> NDArray[np.float64]:
     """How likely a rank was looked at, relative to the first, as the ranker learned it; float64[ranks], at least 0.05.
 
     The column `position` of the head with the most outcomes is moved from rank to rank (the position-based model of
-    Joachims, Swaminathan and Schnabel, WSDM 2017); 1 everywhere for a ranker without that column.
+    Joachims, Swaminathan and Schnabel, WSDM 2017); 1 everywhere for a ranker without that column or probabilities.
     """
     ranks = int(examples.ranks.max(initial=1))
-    if not ranker.position or not len(examples):
+    if not ranker.position or ranker.objective != "binary" or not len(examples):
         return np.ones(ranks)
     head = max(ranker.heads, key=lambda name: int(examples.labels[name].sum()))
     rows = examples.slice(max(0, examples.requests - _EXAMINED), examples.requests)
