@@ -76,8 +76,9 @@ class Age:
         answers = [declared for declared in (schema.user.get(age.user), schema.context.get(age.user)) if declared]
         if any(declared.kind != item.kind for declared in answers):
             raise SettingsError(
-                f"filters.age.user: {age.user!r} is a {answers[0].kind}; the filter 'age' compares it with the {item.kind} "
-                f"{age.item!r} of the item: declare it as {item.kind} in [attributes.user] or [attributes.context]"
+                f"filters.age.user: {age.user!r} is a {answers[0].kind}; the filter 'age' compares it with the "
+                f"{item.kind} {age.item!r} of the item: declare it as {item.kind} in [attributes.user] or "
+                "[attributes.context]"
             )
         self._item, self._user, self._flag = age.item, age.user, item.kind == "flag"
 
