@@ -106,7 +106,7 @@ def test_asked_to_end_before_it_is_up_it_exits_with_0(tmp_path: Path) -> None:
     assert process.stderr is not None
     process.stderr.readline()
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     process.communicate()
 
 

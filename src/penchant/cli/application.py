@@ -22,6 +22,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
     os.environ.setdefault(_name, "1")  # two pools on the same cores make the tail explode
 
 
+ENDING = threading.Event()
+"""Set when this process was asked to end: a signal may come where the exception that it raises gets lost."""
+
+
 def create() -> FastAPI:
     """The application of this process; opens the folder named by PENCHANT_DIR."""
     from penchant.assembly import open_folder
@@ -36,6 +40,8 @@ def create() -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if ENDING.is_set():
+            signal.raise_signal(signal.SIGTERM)
         try:
             yield
         finally:

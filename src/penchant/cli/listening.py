@@ -52,6 +52,7 @@ def run(sock: socket.socket, host: str, port: int, workers: int) -> None:
     try:
         if workers == 1:
             config = uvicorn.Config("penchant.cli.application:create", **options)  # type: ignore[arg-type]
+            config.load()  # before uvicorn takes the signals: whoever ends it while kernels compile need not wait
             uvicorn.Server(config).run(sockets=[sock])
         else:
             sock.close()  # uvicorn binds the one that the workers share

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from penchant.cli.application import ENDING
 from penchant.cli.context import Dir, clean, err, settings_of
 from penchant.settings import Settings
 
@@ -139,4 +140,5 @@ def _listen(
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     """Asked to end, the process has done what it should. Uvicorn raises the signal again when it has drained."""
     del number, frame
+    ENDING.set()
     raise SystemExit(0)
