@@ -100,6 +100,8 @@ class Embedded:
 
     def send(self, events: Sequence[object]) -> wire.Accepted:
         """Append events, typed or as JSON objects: the good ones are durable when this returns, the bad ones named."""
+        if any(_erases(event) for event in events):
+            self.engine.impressions.flush()  # what is queued of the person must be there to be emptied
         return self.ingest.send([to_builtins(event) if isinstance(event, _TYPED) else event for event in events])
 
     def recommend(self, request: wire.Request, request_id: str | None = None) -> wire.Answer:
@@ -194,6 +196,10 @@ class Embedded:
     def _renew(self) -> None:
         if not self.renew_artifact():
             self.live.refresh()
+
+
+def _erases(event: object) -> bool:
+    return isinstance(event, UserErased) or (isinstance(event, Mapping) and event.get("type") == "user_erased")
 
 
 def open_folder(

@@ -66,7 +66,7 @@ class Answers:
             request_id=query.request_id,
             surface=request.surface,
             position=str(min(query.user.position, items.position)),
-            artifact=compiled.artifact or None,
+            artifact=f"sha256:{compiled.artifact}" if compiled.artifact else None,
             experiment=dict(experiment),
             items=shown,
             degraded=list(outcome.degraded),

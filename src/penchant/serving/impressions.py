@@ -28,7 +28,8 @@ def impression_of(
     matrix = outcome.candidates.features
     features = b"" if matrix is None else np.ascontiguousarray(matrix[:, slate.index].T).tobytes()
     return Impression(
-        id=f"impression:{query.request_id}",
+        # Callers may use one request id for all calls of a page: every slate of it was shown, and counts.
+        id=f"impression:{query.request_id}:{query.user_id}:{query.surface}:{query.now}",
         ts=query.now,
         user_id=query.user_id,
         surface=request.surface,

@@ -70,7 +70,11 @@ class Views:
         finally:
             snapshot.close()
         if blob is None and raw is None:
-            raise NotFound(f"no user {user_id!r}; nothing was received of them (or they were erased)")
+            raise NotFound(
+                f"no user {user_id!r}; nothing that counts was received of them (events later than [log] lateness do "
+                "not), or they were erased"
+            )
+
         profile = decode_user(raw) if raw is not None else None
         return wire.UserAnswer(
             user_id=user_id,
@@ -91,7 +95,7 @@ class Views:
             lag_ms=self._lag(position, end),
             items=int(live.items.listed.sum()),
             users=self._count_users(position),
-            artifact=live.compiled.artifact or None,
+            artifact=f"sha256:{live.compiled.artifact}" if live.compiled.artifact else None,
             outbox=wire.Outbox(pending=0),
             build=self._build,
         )

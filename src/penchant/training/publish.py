@@ -56,6 +56,8 @@ def gate(
     overrides all but values that are not finite.
     """
     if candidate is None or not candidate.heads:
+        if live is not None and live.heads:
+            return _verdict(False, "no ranker was trained (too few outcomes), and the live artifact has one", force)
         return _verdict(True, "no ranker was trained: nothing to compare", force)
     value = predict_value(candidate, held_out)
     comparable = live is not None and live.heads and live.columns == candidate.columns
