@@ -44,22 +44,56 @@ class ClockSettings(_Table, frozen=True):
 
 
 class Log(_Table, frozen=True):
-    """`[log]`: where events are kept; those older than `lateness` when they arrive are kept but not counted."""
+    """`[log]`: where events are kept; those older than `lateness` when they arrive are kept but not counted.
+
+    The rest is for a log in Kafka (`kafka://HOST:PORT,HOST:PORT/TOPIC`): the numbers of partitions hold for life.
+    """
 
     url: str = "sqlite:"
     lateness: str = "48h"
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=999)] = 256
+    """Of the topic keyed by user."""
+    item_partitions: Annotated[int, msgspec.Meta(ge=1, le=999)] = 16
+    """Of the topic keyed by item, `TOPIC.items`."""
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
+    """Copies of each partition, for topics that Penchant creates."""
+    retention: str = "7d"
+    """How long the brokers keep messages, for topics that Penchant creates; the archive keeps them for good."""
+    group_protocol: Literal["auto", "consumer", "classic"] = "auto"
+    """How workers share partitions: `consumer` needs Kafka 4, Redpanda has `classic`; `auto` tries."""
+
+
+class OutboxSettings(_Table, frozen=True):
+    """`[outbox]`: where events wait for a log that is on other machines: `sqlite:` in the folder, or `postgresql://`."""
+
+    url: str = "sqlite:"
+    max_events: Annotated[int, msgspec.Meta(ge=1_000)] = 5_000_000
+    """Beyond, events are refused with 503 until the relay has caught up."""
 
 
 class State(_Table, frozen=True):
-    """`[state]`: where the fold of the log is kept: `sqlite:` in the folder, or `memory:`."""
+    """`[state]`: where the fold of the log is kept: `sqlite:` in the folder, `memory:`, or `redis://HOST:PORT/0`."""
 
     url: str = "sqlite:"
+    timeout: str = "50ms"
+    """What a request waits for Redis at most."""
+    ttl: str | None = None
+    """Forget a person's state so long after their last event; must be longer than any window. Default: keep."""
+
+
+class Copy(_Table, frozen=True):
+    """`[copy]`: a durable copy of the state in PostgreSQL (`postgresql://…`), to restore a lost Redis from."""
+
+    url: str | None = None
+    every: str = "5m"
 
 
 class Archive(_Table, frozen=True):
-    """`[archive]`: a folder for Parquet exports."""
+    """`[archive]`: the log as Parquet, in a folder or under an fsspec URL (`s3://…`)."""
 
     url: str = "archive"
+    every: str = "1m"
+    """How often a log in Kafka is archived."""
 
 
 class Server(_Table, frozen=True):
@@ -234,7 +268,9 @@ class Settings(_Table, frozen=True):
     project: Project = Project()
     clock: ClockSettings = ClockSettings()
     log: Log = Log()
+    outbox: OutboxSettings = OutboxSettings()
     state: State = State()
+    copy: Copy = Copy()
     archive: Archive = Archive()
     server: Server = Server()
     catalog: CatalogSettings = CatalogSettings()

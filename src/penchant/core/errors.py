@@ -50,8 +50,16 @@ class LogUnavailable(PenchantError):
     """The log cannot be read for now: what needs it can be asked again later."""
 
 
+class Forgotten(LogUnavailable):
+    """The log no longer keeps what was asked for: it is read from the archive, or the state is folded anew."""
+
+
 class StateUnavailable(PenchantError):
     """The state cannot be read for now: answer from what is at hand and say so."""
+
+
+class ViewGone(StateUnavailable):
+    """What a snapshot showed has been written over in a store that keeps no old versions: take a new one."""
 
 
 class ArtifactError(PenchantError):
