@@ -45,7 +45,7 @@ docs: setup  ## run every code block of README and docs/
 
 lock: setup  ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m pip install -q pip-tools
-	@$(BIN)/pip-compile -q --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header -o requirements.lock pyproject.toml
+	@$(BIN)/pip-compile -q --extra dev --extra kafka --extra redis --extra postgres --extra archive --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header -o requirements.lock pyproject.toml
 
 clean:  ## forget the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
