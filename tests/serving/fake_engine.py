@@ -13,6 +13,7 @@ from penchant.core.schema import Schema
 from penchant.core.values import read_attributes
 from penchant.serving import wire
 from penchant.serving.ingest import Ingest
+from penchant.serving.reading import OwnLog
 from penchant.serving.schemas import surfaces
 from penchant.settings import Settings
 
@@ -49,7 +50,7 @@ class FakeEngine:
         self.missing: list[str] = []
         self.broken: Exception | None = None
         self._surfaces = surfaces(settings)
-        self._ingest = Ingest(self.log, self.schema)  # type: ignore[arg-type]
+        self._ingest = Ingest(OwnLog(self.log), self.schema)  # type: ignore[arg-type]
 
     def recommend(self, request: wire.Request, *, request_id: str) -> wire.Answer:
         if self.broken is not None:

@@ -31,6 +31,7 @@ from penchant.serving.engine import Engine
 from penchant.serving.ingest import Ingest
 from penchant.serving.live import Compiled, LiveWorld, Refresher
 from penchant.serving.queries import Preparation
+from penchant.serving.reading import OwnLog, OwnState
 from penchant.serving.views import Views
 from penchant.settings import InvalidSettings, Settings, duration, load
 from penchant.stream.runner import StreamRunner
@@ -58,9 +59,11 @@ class Embedded:
         self.live = LiveWorld(
             parts.store, ItemColumns(definition.schema, definition.reader), parts.clock, self._compiled_or_bare()
         )
+        intake = OwnLog(parts.log)
+        self._reading = OwnState(parts.log, parts.store, parts.clock)
         self.engine = Engine(
-            log=parts.log,
-            store=parts.store,
+            intake=intake,
+            reading=self._reading,
             reader=definition.reader,
             live=self.live,
             preparation=Preparation(definition.schema, settings.sources.segment),
@@ -70,15 +73,14 @@ class Embedded:
             clock=parts.clock,
         )
         self.views = Views(
-            log=parts.log,
-            store=parts.store,
+            reading=self._reading,
             reader=definition.reader,
             schema=definition.schema,
             live=self.live,
             clock=parts.clock,
             build=penchant.__version__,
         )
-        self.ingest = Ingest(parts.log, definition.schema)
+        self.ingest = Ingest(intake, definition.schema)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._refresher: Refresher | None = None
@@ -126,11 +128,7 @@ class Embedded:
 
     def wait(self, position: str, wait_ms: int) -> bool:
         """Whether the state, and the picture of the items, reach a position within `wait_ms`."""
-        wanted = wire.position_of(position, "position")
-        reached = self.engine.wait(wanted, wait_ms)
-        if reached:
-            self.live.refresh(at_least=wanted)
-        return reached
+        return self.engine.wait(self._reading.place(position, "position"), None, wait_ms)
 
     def settle(self) -> None:
         """Write queued impressions, fold all that is in the log and renew the picture."""

@@ -33,8 +33,9 @@ class Answers:
         request: wire.Request,
         compiled: Compiled,
         experiment: Mapping[str, str],
+        position: str,
     ) -> wire.Answer:
-        """The answer; raises `InvalidRequest` for a field that is no declared attribute."""
+        """The answer, made of the state at `position`; raises `InvalidRequest` for a field that is not declared."""
         slate, items = outcome.slate, query.items
         rows = slate.rows.tolist()
         fields = self._fields(request.fields)
@@ -65,7 +66,7 @@ class Answers:
         return wire.Answer(
             request_id=query.request_id,
             surface=request.surface,
-            position=str(min(query.user.position, items.position)),
+            position=position,
             artifact=f"sha256:{compiled.artifact}" if compiled.artifact else None,
             experiment=dict(experiment),
             items=shown,

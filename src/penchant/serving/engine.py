@@ -10,22 +10,19 @@ from typing import Protocol
 from penchant.core.candidates import Outcome
 from penchant.core.clock import Clock, Millis
 from penchant.core.errors import InvalidRequest, StateUnavailable
-from penchant.core.log import EventLog
 from penchant.core.query import Query, UserState
-from penchant.core.state import StateStore, profile_key, user_key
 from penchant.features.reader import Reader
 from penchant.pipeline.executor import PolicyFailure
 from penchant.serving import wire
 from penchant.serving.answers import Answers
 from penchant.serving.fallback import Fallback
 from penchant.serving.impressions import ImpressionWriter, impression_of
-from penchant.serving.live import Live, LiveWorld
+from penchant.serving.live import Live, World
 from penchant.serving.queries import CompiledSurface, Preparation
+from penchant.serving.reading import Intake, Reading, Stored
 from penchant.telemetry import logger
 
-_Stored = tuple[int, bytes | None, bytes | None]
-"""What the state says of a user: position, features, profile."""
-_NOBODY: _Stored = (0, None, None)
+_NOBODY = Stored(0, None, None)
 _REMEMBERED = 10_000
 
 
@@ -41,10 +38,10 @@ class Engine:
     def __init__(
         self,
         *,
-        log: EventLog,
-        store: StateStore,
+        intake: Intake,
+        reading: Reading,
         reader: Reader,
-        live: LiveWorld,
+        live: World,
         preparation: Preparation,
         fallback: Fallback,
         answers: Answers,
@@ -52,10 +49,9 @@ class Engine:
         clock: Clock,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.log = log
-        self.store = store
         self.live = live
-        self.impressions = ImpressionWriter(log)
+        self.impressions = ImpressionWriter(intake)
+        self._reading = reading
         self._reader = reader
         self._preparation = preparation
         self._fallback = fallback
@@ -63,7 +59,7 @@ class Engine:
         self._assigner = assigner
         self._clock = clock
         self._timer = timer
-        self._users: OrderedDict[str, _Stored] = OrderedDict()
+        self._users: OrderedDict[str, Stored] = OrderedDict()
         """As last read, for the day the store fails; evaluated anew then, as windows move with time."""
 
     def recommend(self, request: wire.Request, request_id: str) -> wire.Answer:
@@ -87,7 +83,8 @@ class Engine:
             problems=problems,
         )
         outcome = self._run(surface, query, request, problems)
-        answer = self._answers.answer(query, outcome, request, live.compiled, experiment)
+        position = self._reading.token(query.user_id, user.position, live.items)
+        answer = self._answers.answer(query, outcome, request, live.compiled, experiment, position)
         if request.record:
             self.impressions.put(
                 impression_of(
@@ -101,10 +98,10 @@ class Engine:
             )
         return answer
 
-    def wait(self, position: int, wait_ms: int) -> bool:
-        """Whether the state reaches `position` within `wait_ms`."""
+    def wait(self, place: object, user_id: str | None, wait_ms: int) -> bool:
+        """Whether state and picture reach a place within `wait_ms`; `user_id` as in `Reading.reached`."""
         deadline = self._timer() + wait_ms / 1_000
-        while self.store.position() < position:
+        while not (self._reading.reached(place, user_id) and self.live.catch_up(place)):
             if self._timer() >= deadline:
                 return False
             time.sleep(0.001)
@@ -115,23 +112,20 @@ class Engine:
         self.impressions.close()
 
     def _world(self, request: wire.Request, problems: list[str]) -> Live:
-        live = self.live.current
-        if request.after is None:
-            return live
-        after = wire.position_of(request.after, "after")
-        if live.items.position >= after:
-            return live
-        try:
-            if self.wait(after, request.wait_ms):
-                return self.live.refresh(at_least=after)
-        except StateUnavailable as error:
-            logger.error("request for position %d: %s", after, error)
-        problems.append("stale")
-        return live
+        if request.after is not None:
+            place = self._reading.place(request.after, "after")
+            try:
+                reached = self.wait(place, request.user_id or request.session_id or "", request.wait_ms)
+            except StateUnavailable as error:
+                logger.error("request for %s: %s", request.after, error)
+                reached = False
+            if not reached:
+                problems.append("stale")
+        return self.live.current
 
     def _user(self, user_id: str, now: Millis, problems: list[str]) -> UserState:
         try:
-            stored = self._stored(user_id)
+            stored = self._reading.user(user_id)
         except StateUnavailable as error:
             logger.error("%s", error)
             problems.append("state")
@@ -142,16 +136,6 @@ class Engine:
                 if len(self._users) > _REMEMBERED:
                     self._users.popitem(last=False)
         return self._reader.user(*stored, now)
-
-    def _stored(self, user_id: str) -> _Stored:
-        if not user_id:
-            return self.store.position(), None, None
-        snapshot = self.store.snapshot()
-        try:
-            blob, profile = snapshot.get_many([user_key(user_id), profile_key(user_id)])
-            return snapshot.position, blob, profile
-        finally:
-            snapshot.close()
 
     def _run(self, surface: CompiledSurface, query: Query, request: wire.Request, problems: list[str]) -> Outcome:
         failed: Sequence[str]

@@ -11,9 +11,9 @@ import numpy as np
 from penchant.core.candidates import Outcome
 from penchant.core.errors import LogFull
 from penchant.core.events import Event, Impression, Served, ShownItem
-from penchant.core.log import EventLog
 from penchant.core.query import Query
 from penchant.serving import wire
+from penchant.serving.reading import Intake
 from penchant.telemetry import logger
 
 _encode = msgspec.json.Encoder()
@@ -64,8 +64,8 @@ class ImpressionWriter:
     slates go on.
     """
 
-    def __init__(self, log: EventLog, *, capacity: int = 20_000) -> None:
-        self._log = log
+    def __init__(self, intake: Intake, *, capacity: int = 20_000) -> None:
+        self._intake = intake
         self._queue: queue.Queue[Event | None] = queue.Queue(capacity)
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="impressions", daemon=True)
@@ -97,7 +97,7 @@ class ImpressionWriter:
             events = [event for event in batch if event is not None]
             try:
                 if events:
-                    self._log.append(events)
+                    self._intake.take(events)
             except LogFull as error:
                 self.dropped += len(events)
                 logger.error("%d impressions dropped: %s", len(events), error)

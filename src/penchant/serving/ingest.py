@@ -9,9 +9,9 @@ import msgspec
 
 from penchant.core.errors import InvalidEvent, InvalidRequest
 from penchant.core.events import Event
-from penchant.core.log import EventLog
 from penchant.core.parse import check_event, parse_event
 from penchant.core.schema import Schema
+from penchant.serving.reading import Intake
 from penchant.serving.wire import Accepted, Rejected, decode
 
 _any = msgspec.json.Decoder()
@@ -29,8 +29,8 @@ class Malformed:
 class Ingest:
     """The way into a log. Safe to call from several threads."""
 
-    def __init__(self, log: EventLog, schema: Schema) -> None:
-        self._log = log
+    def __init__(self, intake: Intake, schema: Schema) -> None:
+        self._intake = intake
         self._schema = schema
 
     def send(self, raw: Sequence[object]) -> Accepted:
@@ -48,13 +48,10 @@ class Ingest:
                     Rejected(index=index, id=_id_of(one), field=error.field, reason=error.reason, message=error.message)
                 )
         if not events:
-            return Accepted(accepted=0, duplicates=0, rejected=rejected, position=str(self._log.end()))
-        appended = self._log.append(events)
+            return Accepted(accepted=0, duplicates=0, rejected=rejected, position=self._intake.present())
+        taken = self._intake.take(events)
         return Accepted(
-            accepted=appended.accepted,
-            duplicates=appended.duplicates,
-            rejected=rejected,
-            position=str(appended.position),
+            accepted=taken.accepted, duplicates=taken.duplicates, rejected=rejected, position=taken.position
         )
 
     def _event(self, raw: object) -> Event:

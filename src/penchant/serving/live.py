@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from penchant.catalog.columns import ItemColumns
 from penchant.core.clock import Clock
@@ -42,6 +43,20 @@ class Live:
     items: Items
 
 
+class World(Protocol):
+    """What requests are answered from, kept new by somebody."""
+
+    @property
+    def current(self) -> Live:
+        """The newest; a request takes it once."""
+
+    def refresh(self) -> Live:
+        """The newest there can be."""
+
+    def catch_up(self, place: object) -> bool:
+        """Whether the picture has the place, after one look for a newer one; only asked when the state has it."""
+
+
 class LiveWorld:
     """Renews the picture from the state and swaps artifacts; both by one assignment, so no request is dropped."""
 
@@ -68,6 +83,11 @@ class LiveWorld:
             if moved or self._clock.now() - live.items.time >= self.MAX_AGE:
                 self.current = self._renewed(live.compiled)
             return self.current
+
+    def catch_up(self, place: object) -> bool:
+        """Renew the picture unless it is there already."""
+        assert isinstance(place, int)
+        return self.refresh(at_least=place).items.position >= place
 
     def swap(self, compiled: Compiled) -> None:
         """Serve another artifact from the next request on; its tables are made before the swap."""

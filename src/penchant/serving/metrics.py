@@ -1,102 +1,78 @@
-"""Counters and histograms of one process, and their Prometheus text."""
+"""What the HTTP face counts, and the text of `/metrics`."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from penchant.serving.wire import Accepted, Answer, Status
+from penchant.telemetry import exposition
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4.encode()
 _BOUNDS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
 """Milliseconds."""
-_MAX_LABELS = 200
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_MAX_WORDS = 200
 
 
 class Metrics:
-    """What the HTTP face counts. Used from the event loop's thread only."""
+    """What one HTTP face counts; every face has a registry of its own."""
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str, str, int]] = Counter()
-        self._buckets: dict[str, list[int]] = {}
-        self._sums: Counter[str] = Counter()
-        self._events: Counter[str] = Counter()
-        self._rejected: Counter[str] = Counter()
-        self._degraded: Counter[str] = Counter()
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._requests = Counter(
+            "penchant_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self._milliseconds = Histogram(
+            "penchant_request_milliseconds",
+            "Time from request to answer.",
+            ["route"],
+            buckets=_BOUNDS,
+            registry=self.registry,
+        )
+        self._events = Counter("penchant_events", "Events received.", ["outcome"], registry=self.registry)
+        self._rejected = Counter("penchant_events_rejected", "Events refused.", ["reason"], registry=self.registry)
+        self._degraded = Counter(
+            "penchant_degraded", "Slates that went without something.", ["what"], registry=self.registry
+        )
+        self._words: set[str] = set()
 
     def request(self, method: str, route: str, status: int, ms: float) -> None:
         """Count an answered request; `route` is the path with names for its parameters."""
-        self._requests[method, route, status] += 1
-        buckets = self._buckets.get(route)
-        if buckets is None:
-            buckets = self._buckets[route] = [0] * (len(_BOUNDS) + 1)
-        buckets[bisect_left(_BOUNDS, ms)] += 1
-        self._sums[route] += round(ms * 1_000)
+        self._requests.labels(method, route, str(status)).inc()
+        self._milliseconds.labels(route).observe(ms)
 
     def batch(self, accepted: Accepted) -> None:
         """Count what became of a batch of events."""
-        self._events["accepted"] += accepted.accepted
-        self._events["duplicate"] += accepted.duplicates
-        self._events["rejected"] += len(accepted.rejected)
-        self._rejected.update(one.reason for one in accepted.rejected)
+        self._events.labels("accepted").inc(accepted.accepted)
+        self._events.labels("duplicate").inc(accepted.duplicates)
+        self._events.labels("rejected").inc(len(accepted.rejected))
+        for one in accepted.rejected:
+            self._rejected.labels(one.reason).inc()
 
     def answer(self, answer: Answer) -> None:
         """Count what a slate went without."""
-        for name in answer.degraded:
-            if name in self._degraded or len(self._degraded) < _MAX_LABELS:
-                self._degraded[name] += 1
+        for word in answer.degraded:
+            if word in self._words or len(self._words) < _MAX_WORDS:
+                self._words.add(word)
+                self._degraded.labels(word).inc()
 
     def render(self, status: Status) -> bytes:
         """Prometheus text of everything counted, and of where the engine stands."""
-        return "".join(f"{line}\n" for line in self._lines(status)).encode()
-
-    def _lines(self, status: Status) -> Iterator[str]:
-        yield from _family(
-            "penchant_requests_total",
-            "counter",
-            "HTTP requests answered.",
-            (
-                (_labels(method=method, route=route, status=str(code)), count)
-                for (method, route, code), count in sorted(self._requests.items())
-            ),
-        )
-        yield "# HELP penchant_request_milliseconds Time from request to answer."
-        yield "# TYPE penchant_request_milliseconds histogram"
-        for route, buckets in sorted(self._buckets.items()):
-            total = 0
-            for bound, count in zip((*_BOUNDS, "+Inf"), buckets, strict=True):
-                total += count
-                yield f"penchant_request_milliseconds_bucket{_labels(route=route, le=str(bound))} {total}"
-            yield f"penchant_request_milliseconds_sum{_labels(route=route)} {self._sums[route] / 1_000}"
-            yield f"penchant_request_milliseconds_count{_labels(route=route)} {total}"
-        for name, help_text, label, counts in (
-            ("penchant_events_total", "Events received.", "outcome", self._events),
-            ("penchant_events_rejected_total", "Events refused.", "reason", self._rejected),
-            ("penchant_degraded_total", "Slates that went without something.", "what", self._degraded),
-        ):
-            yield from _family(
-                name, "counter", help_text, ((_labels(**{label: key}), n) for key, n in sorted(counts.items()))
-            )
-        for name, help_text, value in (
-            ("penchant_lag_events", "Events in the log that the state does not reflect yet.", status.lag_events),
-            ("penchant_lag_milliseconds", "Age of the oldest such event.", status.lag_ms),
-            ("penchant_items", "Items that can be shown.", status.items),
-            ("penchant_users", "Users that the state knows.", status.users),
-            ("penchant_outbox_pending", "Events accepted but not relayed yet.", status.outbox.pending),
-        ):
-            yield from _family(name, "gauge", help_text, [("", value)])
-        info = _labels(build=status.build, artifact=status.artifact or "")
-        yield from _family("penchant_build_info", "gauge", "What is running.", [(info, 1)])
+        return exposition(self.registry, told(status))
 
 
-def _family(name: str, kind: str, help_text: str, samples: Iterable[tuple[str, int]]) -> Iterator[str]:
-    yield f"# HELP {name} {help_text}"
-    yield f"# TYPE {name} {kind}"
-    for labels, value in samples:
-        yield f"{name}{labels} {value}"
-
-
-def _labels(**labels: str) -> str:
-    return "{" + ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items()) + "}"
+def told(status: Status) -> Iterator[Metric]:
+    """Where an engine stands, as metrics."""
+    for name, help_text, value in (
+        ("penchant_lag_events", "Events in the log that the state does not reflect yet.", status.lag_events),
+        ("penchant_lag_milliseconds", "Age of the oldest such event.", status.lag_ms),
+        ("penchant_items", "Items that can be shown.", status.items),
+        ("penchant_users", "Users that the state knows.", status.users),
+        ("penchant_outbox_pending", "Events accepted but not relayed yet.", status.outbox.pending),
+    ):
+        yield GaugeMetricFamily(name, help_text, value)
+    info = GaugeMetricFamily("penchant_build_info", "What is running.", labels=["build", "artifact"])
+    info.add_metric([status.build, status.artifact or ""], 1)
+    yield info

@@ -49,7 +49,6 @@ class StateRoutes:
         if "position" not in given:
             return Reply(wire.encode(engine.status()))
         position = given["position"]
-        wire.position_of(position, "position")
         reached = engine.wait(position, 0)
         if not reached and wait_ms:
             reached = await self._services.waiting.run(engine.wait, position, wait_ms)

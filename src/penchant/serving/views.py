@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from penchant.core.clock import Clock
-from penchant.core.errors import LogUnavailable, NotFound, StateUnavailable
+from penchant.core.errors import NotFound
 from penchant.core.events import AttributeValue
 from penchant.core.items import LISTED, REMOVED, Items
-from penchant.core.log import EventLog
 from penchant.core.profiles import decode_item, decode_user
 from penchant.core.schema import Attribute, Schema
-from penchant.core.state import StateStore, catalog_key, item_key, profile_key, user_key
 from penchant.features.reader import Reader
 from penchant.serving import wire
-from penchant.serving.live import LiveWorld
+from penchant.serving.live import World
+from penchant.serving.reading import Reading
 
 
 class Views:
@@ -23,31 +22,24 @@ class Views:
     def __init__(
         self,
         *,
-        log: EventLog,
-        store: StateStore,
+        reading: Reading,
         reader: Reader,
         schema: Schema,
-        live: LiveWorld,
+        live: World,
         clock: Clock,
         build: str,
     ) -> None:
-        self._log = log
-        self._store = store
+        self._reading = reading
         self._reader = reader
         self._schema = schema
         self._live = live
         self._clock = clock
         self._build = build
-        self._users = (-1, 0)
         self._vocabulary: tuple[Items | None, dict[int, str]] = (None, {})
 
     def item(self, item_id: str) -> wire.ItemAnswer:
         """An item as of now; raises `NotFound` when the log never named it."""
-        snapshot = self._store.snapshot()
-        try:
-            raw, blob = snapshot.get_many([catalog_key(item_id), item_key(item_id)])
-        finally:
-            snapshot.close()
+        raw, blob = self._reading.item(item_id)
         if raw is None:
             raise NotFound(f"no item {item_id!r}; send it as an item event")
         profile = decode_item(raw)
@@ -63,12 +55,7 @@ class Views:
 
     def user(self, user_id: str) -> wire.UserAnswer:
         """A user as of now, newest first; raises `NotFound` when the log never named the user."""
-        snapshot = self._store.snapshot()
-        try:
-            blob, raw = snapshot.get_many([user_key(user_id), profile_key(user_id)])
-            position = snapshot.position
-        finally:
-            snapshot.close()
+        position, blob, raw = self._reading.user(user_id)
         if blob is None and raw is None:
             raise NotFound(
                 f"no user {user_id!r}; nothing that counts was received of them (events later than [log] lateness do "
@@ -82,36 +69,27 @@ class Views:
             counters=self._counters(blob),
             recent=self._recent(blob),
             features=self._reader.describe(blob, "user", self._clock.now(), self._words()),
-            position=str(position),
+            position=self._reading.token(user_id, position, None),
         )
 
     def status(self) -> wire.Status:
         """Where the engine stands."""
         live = self._live.current
-        position, end = self._store.position(), self._log.end()
+        standing = self._reading.standing()
         return wire.Status(
-            position=str(position),
-            lag_events=max(0, end - position),
-            lag_ms=self._lag(position, end),
+            position=standing.position,
+            lag_events=standing.lag_events,
+            lag_ms=standing.lag_ms,
             items=int(live.items.listed.sum()),
-            users=self._count_users(position),
+            users=standing.users,
             artifact=f"sha256:{live.compiled.artifact}" if live.compiled.artifact else None,
-            outbox=wire.Outbox(pending=0),
+            outbox=wire.Outbox(pending=standing.pending),
             build=self._build,
         )
 
     def ready(self) -> list[str]:
         """What is missing before requests can be answered; empty when ready."""
-        missing = []
-        try:
-            self._store.position()
-        except StateUnavailable as error:
-            missing.append(str(error))
-        try:
-            self._log.end()
-        except LogUnavailable as error:
-            missing.append(str(error))
-        return missing
+        return self._reading.missing()
 
     def _counters(self, blob: bytes | None) -> dict[str, int]:
         """By action only: impressions are no interactions (they are the feature `total_impression`)."""
@@ -159,21 +137,6 @@ class Views:
             return items.ids[row] if 0 <= row < items.count else values.get(code)
 
         return word
-
-    def _lag(self, position: int, end: int) -> int:
-        if end <= position:
-            return 0
-        waiting = self._log.read(position, 1)
-        return max(0, self._clock.now() - waiting[0].ingested_at) if waiting else 0
-
-    def _count_users(self, position: int) -> int:
-        if self._users[0] != position:
-            snapshot = self._store.snapshot()
-            try:
-                self._users = (position, snapshot.count(b"u"))
-            finally:
-                snapshot.close()
-        return self._users[1]
 
 
 def _shown(attributes: Mapping[str, AttributeValue], declared: Mapping[str, Attribute]) -> dict[str, AttributeValue]:
