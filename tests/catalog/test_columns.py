@@ -211,3 +211,37 @@ def test_incremental_equals_fresh_with_the_folds_and_the_reader_of_the_house(rec
             assert differences(items, fresh) == []
             assert "popularity" in items.feature_names
             assert items.keyed.keys() == {"popularity_segment"}
+
+
+def test_a_cleared_store_is_another_state_wherever_its_position_is():
+    store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
+    fold(store, item_events("a", "b"))
+    columns.refresh(store.snapshot(), 5)
+    again = Store()
+    again.generation = "1"
+    fold(again, item_events("a"))
+    again.position = 9
+    assert columns.refresh(again.snapshot(), 5).count == 1
+
+
+def test_a_partner_that_comes_later_joins_the_neighbours():
+    store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
+    fold(store, item_events("a", "b"))
+    store.put(neighbours_key("a"), neighbours_blob({"b": 2, "later": 7}))
+    assert columns.refresh(store.snapshot(), 5).neighbours.values.tolist() == [2]
+    fold(store, [Record(3, 3, 3, 0, 0, ItemUpdate(item_id="later", attributes={}))])
+    assert columns.refresh(store.snapshot(), 5).neighbours.values.tolist() == [2, 7]
+
+
+def test_columns_that_an_event_leaves_as_they_were_stay_the_same_objects():
+    store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
+    same = {"category": "art", "genres": ["war"], "title": "A", "released_at": 5, "adult": False}
+    fold(store, item_events("a", "b", **same, price=1))
+    before = columns.refresh(store.snapshot(), 5)
+    fold(store, [Record(3, 3, 3, 0, 0, ItemUpdate(item_id="a", attributes={**same, "price": 2}))])
+    after = columns.refresh(store.snapshot(), 5)
+    assert after.numbers["price"].tolist() == [2, 1]
+    assert after.status is before.status
+    assert after.listed is before.listed
+    for kind in ("categories", "tags", "timestamps", "flags", "texts"):
+        assert all(column is getattr(before, kind)[name] for name, column in getattr(after, kind).items()), kind

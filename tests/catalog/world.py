@@ -50,6 +50,7 @@ class Store:
         self.entries = {}
         self.written = {}
         self.position = 0
+        self.generation = "0"
 
     def get_many(self, keys):
         return [self.entries.get(key) for key in keys]
@@ -69,6 +70,7 @@ class Store:
     def snapshot(self):
         copy = Store()
         copy.entries, copy.written, copy.position = dict(self.entries), dict(self.written), self.position
+        copy.generation = self.generation
         return copy
 
     def changed(self, after, prefix):

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.catalog.arrays import IntArray, Runs, offsets_of, patched, spliced
+from penchant.catalog.arrays import IntArray, Runs, offsets_of, renewed, spliced
 from penchant.catalog.vocabulary import Counted
 from penchant.core.events import AttributeValue
 from penchant.core.items import MISSING_CODE, MISSING_TIME, Category, Ragged
@@ -35,7 +35,7 @@ class Scalars(Generic[N]):
 
     def patch(self, count: int, rows: IntArray, values: Sequence[AttributeValue]) -> None:
         converted = np.array([self._convert(value) for value in values], self.value.dtype)
-        self.value = patched(self.value, count, self._missing, rows, converted)
+        self.value = renewed(self.value, count, self._missing, rows, converted)
 
 
 class Texts:
@@ -45,9 +45,13 @@ class Texts:
         self.value: Sequence[str | None] = ()
 
     def patch(self, count: int, rows: IntArray, values: Sequence[AttributeValue]) -> None:
-        texts: list[str | None] = [*self.value, *[None] * (count - len(self.value))]
-        for row, value in zip(rows.tolist(), values, strict=True):
-            texts[row] = value if isinstance(value, str) else None
+        came = [value if isinstance(value, str) else None for value in values]
+        old, places = self.value, rows.tolist()
+        if count == len(old) and all(old[row] == text for row, text in zip(places, came, strict=True)):
+            return
+        texts: list[str | None] = [*old, *[None] * (count - len(old))]
+        for row, text in zip(places, came, strict=True):
+            texts[row] = text
         self.value = texts
 
 
@@ -67,7 +71,9 @@ class Categories:
             old = np.append(remap, np.int32(MISSING_CODE))[old]
         codes = np.full(len(values), MISSING_CODE, np.int32)
         codes[[isinstance(value, str) for value in values]] = came
-        self.value = Category(patched(old, count, MISSING_CODE, rows, codes), self._counted.vocabulary)
+        new = renewed(old, count, MISSING_CODE, rows, codes)
+        if new is not self.value.codes or self._counted.vocabulary is not self.value.vocabulary:
+            self.value = Category(new, self._counted.vocabulary)
 
 
 class Tags:
@@ -88,10 +94,20 @@ class Tags:
         new_offsets = offsets_of([len(tags) for tags in distinct])
         owner = np.repeat(np.arange(len(values)), np.diff(new_offsets))
         came = came[np.lexsort((came, owner))]
+        if remap is None and count == len(old.offsets) - 1 and _same(old, rows, new_offsets, came):
+            return
         # Codes keep their order when they are renumbered, so the runs that stay are ascending still.
         codes = old.codes if remap is None else remap[old.codes]
         runs = spliced(Runs(old.offsets, codes), count, rows, Runs(new_offsets, came))
         self.value = Ragged(runs.offsets, runs.values, self._counted.vocabulary)
+
+
+def _same(old: Ragged, rows: IntArray, offsets: IntArray, codes: NDArray[np.int32]) -> bool:
+    """Whether the rows hold these runs already."""
+    if not np.array_equal(old.offsets[rows + 1] - old.offsets[rows], np.diff(offsets)):
+        return False
+    held = [old.codes[old.offsets[row] : old.offsets[row + 1]] for row in rows.tolist()]
+    return np.array_equal(np.concatenate(held) if held else codes[:0], codes)
 
 
 def _number(value: Any) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from penchant.catalog.parts import AnotherState, FeatureColumns, NeighbourColumns, ProfileColumns, Roster
 from penchant.core.clock import Millis
-from penchant.core.items import LISTED, Items
+from penchant.core.items import Items
 from penchant.core.schema import Schema
 from penchant.core.state import Key, Snapshot, catalog_key, item_key, neighbours_key
 from penchant.features.reader import Reader
@@ -25,6 +25,7 @@ class ItemColumns:
 
     def _start_anew(self) -> None:
         self._last: Items | None = None
+        self._generation = ""
         self._roster = Roster()
         self._profiles = ProfileColumns(self._schema)
         self._features = FeatureColumns(self._reader)
@@ -34,15 +35,17 @@ class ItemColumns:
         """The picture at the snapshot's position and `now`.
 
         Costs the items that changed since the last call, plus one copy of each column that they change; columns that
-        stay are shared with the earlier picture. It starts anew when position or time went back, and when the state
-        turns out to be another one than before.
+        stay are shared with the earlier picture. It starts anew when position or time went back, when the store was
+        cleared, and when the state turns out to be another one than before.
         """
         last = self._last
         if last is not None:
-            if (snapshot.position, now) == (last.position, last.time):
+            another = snapshot.generation != self._generation
+            if not another and (snapshot.position, now) == (last.position, last.time):
                 return last
-            if snapshot.position < last.position or now < last.time:
+            if another or snapshot.position < last.position or now < last.time:
                 self._start_anew()
+        self._generation = snapshot.generation
         try:
             try:
                 return self._renew(snapshot, now)
@@ -57,7 +60,7 @@ class ItemColumns:
         roster, profiles, features, neighbours = self._roster, self._profiles, self._features, self._neighbours
         profiles.renew(roster, (blob for _, blob in self._changed(snapshot, catalog_key(""))))
         features.renew(roster, self._changed_keys(snapshot, item_key("")), snapshot, now)
-        neighbours.renew(roster, self._changed(snapshot, neighbours_key("")))
+        neighbours.renew(roster, self._changed(snapshot, neighbours_key("")), snapshot)
         self._last = Items(
             position=snapshot.position,
             time=now,
@@ -65,7 +68,7 @@ class ItemColumns:
             ids=roster.ids,
             rows=roster.rows,
             status=profiles.status,
-            listed=profiles.status == LISTED,
+            listed=profiles.listed,
             listed_at=profiles.listed_at,
             categories={name: column.value for name, column in profiles.categories.items()},
             tags={name: column.value for name, column in profiles.tags.items()},

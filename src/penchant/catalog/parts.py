@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.catalog.arrays import IntArray, empty_keyed, joined_keyed, patched, spliced_keyed
+from penchant.catalog.arrays import IntArray, empty_keyed, joined_keyed, patched, renewed, spliced_keyed
 from penchant.catalog.attributes import Categories, Column, Scalars, Tags, Texts
 from penchant.catalog.lookup import Lookup
 from penchant.core.clock import Millis
 from penchant.core.errors import ContractError
 from penchant.core.hashing import hash_id
-from penchant.core.items import MISSING_TIME, UNKNOWN, Keyed
+from penchant.core.items import LISTED, MISSING_TIME, UNKNOWN, Keyed
 from penchant.core.profiles import ItemProfile, decode_item
 from penchant.core.schema import Schema
-from penchant.core.state import Key, Snapshot, item_key
+from penchant.core.state import Key, Snapshot, item_key, neighbours_key
 from penchant.features.reader import Reader
 
 _CHUNK = 8_192
@@ -67,6 +67,7 @@ class ProfileColumns:
     def __init__(self, schema: Schema) -> None:
         names = {kind: [a.name for a in schema.item.values() if a.kind == kind] for kind in _KINDS}
         self.status: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self.listed: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.listed_at: IntArray = np.empty(0, np.int64)
         self.categories = {name: Categories() for name in names["category"]}
         self.tags = {name: Tags() for name in names["tags"]}
@@ -90,8 +91,10 @@ class ProfileColumns:
         roster.extend(profiles)
         count = len(roster.ids)
         rows = np.array([profile.row for profile in profiles], np.int64)
-        self.status = patched(self.status, count, UNKNOWN, rows, [profile.status for profile in profiles])
-        self.listed_at = patched(self.listed_at, count, 0, rows, [profile.listed_at for profile in profiles])
+        status = renewed(self.status, count, UNKNOWN, rows, [profile.status for profile in profiles])
+        if status is not self.status:
+            self.status, self.listed = status, status == LISTED
+        self.listed_at = renewed(self.listed_at, count, 0, rows, [profile.listed_at for profile in profiles])
         for name, column in self._columns.items():
             column.patch(count, rows, [profile.attributes.get(name) for profile in profiles])
 
@@ -137,21 +140,32 @@ class FeatureColumns:
 
 
 class NeighbourColumns:
-    """Co-visitation counts, from blobs of int64 hashes of item ids followed by as many int64 counts."""
+    """Co-visitation counts, from blobs of int64 hashes of item ids followed by as many int64 counts.
+
+    A partner that is not known yet is left out until it is: the state of items may come in several partitions, and one
+    of them before the other.
+    """
 
     def __init__(self) -> None:
         self.value = empty_keyed()
+        self._lacking: set[int] = set()
+        """Rows of which a partner was left out."""
 
-    def renew(self, roster: Roster, changed: Iterable[tuple[Key, bytes | None]]) -> None:
-        runs = sorted((roster.row_of(key), blob or b"") for key, blob in changed)
-        count = len(roster.ids)
-        if not runs and len(self.value.offsets) == count + 1:
+    def renew(self, roster: Roster, changed: Iterable[tuple[Key, bytes | None]], snapshot: Snapshot) -> None:
+        found = {roster.row_of(key): blob or b"" for key, blob in changed}
+        count, known = len(roster.ids), len(self.value.offsets) - 1
+        if count > known:
+            again = sorted(self._lacking - found.keys())
+            blobs = snapshot.get_many([neighbours_key(roster.ids[row]) for row in again])
+            found.update((row, blob or b"") for row, blob in zip(again, blobs, strict=True))
+        elif not found:
             return
+        runs = sorted(found.items())
         rows = np.array([row for row, _ in runs], np.int64)
-        self.value = spliced_keyed(self.value, count, rows, _joined(roster, [blob for _, blob in runs]))
-
-
-def _joined(roster: Roster, blobs: Sequence[bytes]) -> Keyed:
-    sizes = np.array([len(blob) >> 4 for blob in blobs], np.int64)
-    words = np.frombuffer(b"".join(blobs), "<i8")
-    return Keyed(*roster.lookup.resolve(words, sizes))
+        sizes = np.array([len(blob) >> 4 for _, blob in runs], np.int64)
+        words = np.frombuffer(b"".join([blob for _, blob in runs]), "<i8")
+        joined = Keyed(*roster.lookup.resolve(words, sizes))
+        lacks = np.diff(joined.offsets) < sizes
+        self._lacking -= found.keys()
+        self._lacking.update(rows[lacks].tolist())
+        self.value = spliced_keyed(self.value, count, rows, joined)

@@ -38,6 +38,8 @@ class Snapshot(Protocol):
     """An unchanging view of the state at `position`. Close it soon: it may hold back clean-up."""
 
     position: int
+    generation: str
+    """Another one after the store was cleared: positions of two generations do not compare."""
 
     def get_many(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
         """The values, in the order of the keys."""
@@ -72,6 +74,6 @@ class StateStore(Protocol):
         """
 
     def clear(self) -> None:
-        """Drop everything and put the fence back to the start."""
+        """Drop everything, put the fence back to the start and begin another generation."""
 
     def close(self) -> None: ...

@@ -27,6 +27,7 @@ class MemoryStore:
         self.was_rebuilt = False
         self._lock = threading.Lock()
         self._position = START
+        self._cleared = 0
         self._entries: dict[Key, _Entry] = {}
         self._tracked: list[tuple[int, Key]] = []
         """Writes of tracked keys in order of position; only the last of a key counts."""
@@ -40,7 +41,7 @@ class MemoryStore:
     def snapshot(self) -> MemorySnapshot:
         """An unchanging view."""
         with self._lock:
-            snapshot = MemorySnapshot(self, self._position)
+            snapshot = MemorySnapshot(self, self._position, str(self._cleared))
             self._snapshots.add(snapshot)
             return snapshot
 
@@ -70,13 +71,14 @@ class MemoryStore:
             self._position = position
 
     def clear(self) -> None:
-        """Drop everything and put the fence back to the start."""
+        """Drop everything, put the fence back to the start and begin another generation."""
         with self._lock:
             for snapshot in self._snapshots:
                 snapshot.before = {**self._entries, **snapshot.before}
                 snapshot.cleared = True
             self._entries, self._tracked, self._tracked_keys = {}, [], 0
             self._position = START
+            self._cleared += 1
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -85,8 +87,9 @@ class MemoryStore:
 class MemorySnapshot:
     """A `Snapshot` of a `MemoryStore`."""
 
-    def __init__(self, store: MemoryStore, position: int) -> None:
+    def __init__(self, store: MemoryStore, position: int, generation: str) -> None:
         self.position = position
+        self.generation = generation
         self.before: dict[Key, _Entry | None] = {}
         """What has been overwritten since: entries as they were."""
         self.cleared = False

@@ -41,10 +41,14 @@ CREATE TABLE IF NOT EXISTS changes (
 CREATE TABLE IF NOT EXISTS fence (
   only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL, fingerprint TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS generation (
+  only INTEGER PRIMARY KEY CHECK (only = 1), cleared INTEGER NOT NULL  -- how often everything was dropped
+);
 """
 _ONE = "SELECT value FROM state WHERE key = ?"
 _MANY = f"SELECT key, value FROM state WHERE key IN ({', '.join('?' * _AT_ONCE)})"
 _FENCE = "SELECT position, fingerprint FROM fence"
+_SHOWN = "SELECT position, (SELECT cleared FROM generation) FROM fence"
 _CHANGED = "SELECT keys FROM changes WHERE position > ? AND kind = ?"
 _LOOKED_FOR = "SELECT key FROM state WHERE position > ? AND key >= ? AND key < ? ORDER BY key"
 _SCAN = "SELECT key, value FROM state WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key"
@@ -120,7 +124,7 @@ class SqliteStore:
                 self._empty_wal()
 
     def clear(self) -> None:
-        """Drop everything and put the fence back to the start."""
+        """Drop everything, put the fence back to the start and begin another generation."""
         with self._writing, self._transaction() as db:
             self._clear(db)
 
@@ -166,6 +170,7 @@ class SqliteStore:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {_VERSION}")
             db.execute("INSERT OR IGNORE INTO fence VALUES (1, ?, ?)", (START, self._fingerprint))
+            db.execute("INSERT OR IGNORE INTO generation VALUES (1, 0)")
             if db.execute(_FENCE).fetchone()[1] == self._fingerprint:
                 return bool(0 < version < _VERSION)
             self._clear(db)
@@ -175,6 +180,7 @@ class SqliteStore:
         db.execute("DELETE FROM state")
         db.execute("DELETE FROM changes")
         db.execute("UPDATE fence SET position = ?, fingerprint = ?", (START, self._fingerprint))
+        db.execute("UPDATE generation SET cleared = cleared + 1")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -223,7 +229,9 @@ class SqliteSnapshot:
             try:
                 self._db.execute("BEGIN")
                 # The first read fixes what the transaction sees.
-                self.position: int = self._db.execute(_FENCE).fetchone()[0]
+                self.position: int
+                self.position, cleared = self._db.execute(_SHOWN).fetchone()
+                self.generation = str(cleared)
             except BaseException:
                 self._db.close()
                 raise

@@ -125,8 +125,10 @@ class StateStoreContract:
         store.commit(START, 2, {b"ia": b"2", b"ib": b"2"})
         store.commit(2, 3, {b"ib": b"3"})
         check_view(snapshot, 5, {b"ua": (5, b"1"), b"ia": (5, b"1")})
+        before = snapshot.generation
         snapshot.close()
         snapshot = store.snapshot()
+        assert snapshot.generation != before
         check_view(snapshot, 3, {b"ia": (2, b"2"), b"ib": (3, b"3")})
         snapshot.close()
 
