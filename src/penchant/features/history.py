@@ -1,4 +1,4 @@
-"""Exported records as columns: touches, erasures, and the attributes of items and users as they changed."""
+"""Exported records as columns: touches with the attributes that held at each, and erasures."""
 
 from __future__ import annotations
 
@@ -20,25 +20,17 @@ from penchant.core.events import (
 from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, Record
 from penchant.core.schema import Schema
-from penchant.features.attributes import value_keys
+from penchant.features.attributes import Keys, value_keys
 from penchant.features.blob import Q_LIMIT
 from penchant.features.plan import Plan
 
 Ints = NDArray[np.int64]
 
-_COLUMNS = ("position", "ts", "action", "q", "present", "user", "item")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Profiles:
-    """Versions of attributes: entity (hash), position it holds from, version; and (version, attribute, key) rows."""
-
-    entity: Ints
-    position: Ints
-    version: Ints
-    key_version: Ints
-    attribute: Ints
-    key: Ints
+TOUCH = ("position", "ts", "action", "q", "present", "user_id", "item_id", "user_keys", "item_keys")
+"""Columns of touches: ids are hashes, `present` says whether there was a value, the keys name sets of `KeySets`."""
+KEYED = ("keys", "attribute", "key")
+"""Columns of the members of key sets: the set, the index of the attribute, the hash of a value."""
+ERASED = ("user_id", "position")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,70 +38,110 @@ class Extract:
     """A log as int64 columns; ids and attribute values as hashes."""
 
     touches: Mapping[str, Ints]
-    """position, ts, action, q, present (has a value), user, item: a row per interaction and per item shown."""
-    erased: tuple[Ints, Ints]
-    """Users (hash) and the positions at which they were erased."""
-    item_profiles: Profiles
-    user_profiles: Profiles
+    """`TOUCH`: a row per interaction and per item shown, with the attributes of both sides as of its position."""
+    erased: Mapping[str, Ints]
+    """`ERASED`: users and the positions at which they were erased."""
+    user_keys: Mapping[str, Ints]
+    """`KEYED`: the attributes of users that the plan's item features are split by."""
+    item_keys: Mapping[str, Ints]
+    """`KEYED`: the attributes of items that the plan's user features are split by."""
 
 
 def extract(records: Iterable[Record], schema: Schema, plan: Plan) -> Extract:
     """The columns that features are recomputed from; records in order of position."""
     touches: list[tuple[int, ...]] = []
     erased: list[tuple[int, int]] = []
-    items = _Versions(plan.user.attributes)
-    users = _Versions(plan.item.attributes)
+    items = _Profiles(KeySets(plan.user.attributes))
+    users = _Profiles(KeySets(plan.item.attributes))
     removed: set[str] = set()
     for record in records:
         event, position = record.event, record.position
         match event:
-            case Interaction() if record.verdict == ACCEPTED and event.action in schema.actions:
-                q = max(-Q_LIMIT, min(Q_LIMIT, record.q))
-                code = schema.actions[event.action].code
-                present = int(event.value is not None)
-                touches.append((position, record.ts, code, q, present, hash_id(event.user_id), hash_id(event.item_id)))
-            case Impression() if record.verdict == ACCEPTED:
-                user = hash_id(event.user_id)
-                code = len(schema.actions)
-                touches.extend((position, record.ts, code, 0, 0, user, hash_id(item.item_id)) for item in event.items)
+            case Interaction() | Impression():
+                for action, q, present, item_id in acts(record, schema):
+                    touches.append(
+                        (
+                            position,
+                            record.ts,
+                            action,
+                            q,
+                            present,
+                            hash_id(event.user_id),
+                            hash_id(item_id),
+                            users.keys(event.user_id),
+                            items.keys(item_id),
+                        )
+                    )
             case ItemUpdate() if event.item_id not in removed:
-                items.change(event.item_id, position, event.attributes, merge=event.merge)
+                items.change(event.item_id, event.attributes, merge=event.merge)
             case ItemRemoved():
                 removed.add(event.item_id)
-                items.change(event.item_id, position, {}, merge=False)
+                items.change(event.item_id, {}, merge=False)
             case UserUpdate() if event.user_id:
-                users.change(event.user_id, position, event.attributes, merge=event.merge)
+                users.change(event.user_id, event.attributes, merge=event.merge)
             case UserErased() if event.user_id:
-                users.change(event.user_id, position, {}, merge=False)
+                users.change(event.user_id, {}, merge=False)
                 erased.append((hash_id(event.user_id), position))
-    columns = np.array(touches, np.int64).reshape(-1, len(_COLUMNS)).T
-    gone = np.array(erased, np.int64).reshape(-1, 2)
     return Extract(
-        touches={name: np.ascontiguousarray(column) for name, column in zip(_COLUMNS, columns, strict=True)},
-        erased=(gone[:, 0].copy(), gone[:, 1].copy()),
-        item_profiles=items.build(),
-        user_profiles=users.build(),
+        touches=columns(TOUCH, touches),
+        erased=columns(ERASED, erased),
+        user_keys=columns(KEYED, users.sets.rows),
+        item_keys=columns(KEYED, items.sets.rows),
     )
 
 
+def acts(record: Record, schema: Schema) -> Iterable[tuple[int, int, int, str]]:
+    """What a record adds to features, by item: (action code, q, has a value, item id)."""
+    event = record.event
+    if record.verdict != ACCEPTED:
+        return
+    if isinstance(event, Interaction):
+        if event.action in schema.actions:
+            q = max(-Q_LIMIT, min(Q_LIMIT, record.q))
+            yield schema.actions[event.action].code, q, int(event.value is not None), event.item_id
+    elif isinstance(event, Impression):
+        for shown in event.items:
+            yield len(schema.actions), 0, 0, shown.item_id
+
+
+def columns(names: Sequence[str], rows: Sequence[tuple[int, ...]]) -> dict[str, Ints]:
+    """Rows of integers as named int64 columns."""
+    table = np.array(rows, np.int64).reshape(-1, len(names)).T
+    return {name: np.ascontiguousarray(column) for name, column in zip(names, table, strict=True)}
+
+
+class KeySets:
+    """Numbers the distinct sets of attribute keys that were met, from `first` on; `rows` lists their members."""
+
+    def __init__(self, attributes: Sequence[str], first: int = 0) -> None:
+        self.rows: list[tuple[int, int, int]] = []
+        self._attributes = attributes
+        self._first = first
+        self._known: dict[Keys, int] = {}
+        self.empty = self.of({})
+
+    def of(self, values: Mapping[str, AttributeValue]) -> int:
+        """The number of the set that attribute values make."""
+        keys = tuple(value_keys(values.get(name)) for name in self._attributes)
+        number = self._known.get(keys)
+        if number is None:
+            number = self._known[keys] = self._first + len(self._known)
+            self.rows.extend((number, index, key) for index, some in enumerate(keys) for key in some)
+        return number
+
+
 @dataclass(slots=True, eq=False)
-class _Versions:
-    """Attributes under construction: what each entity has now, and a row for every change."""
+class _Profiles:
+    """The attributes that entities have now."""
 
-    attributes: Sequence[str]
-    now: dict[str, dict[str, AttributeValue]] = field(default_factory=dict)
-    rows: list[tuple[int, int, int]] = field(default_factory=list)
-    keys: list[tuple[int, int, int]] = field(default_factory=list)
+    sets: KeySets
+    now: dict[str, tuple[Mapping[str, AttributeValue], int]] = field(default_factory=dict)
 
-    def change(self, entity: str, position: int, new: Mapping[str, AttributeValue], *, merge: bool) -> None:
-        values = {**(self.now.get(entity, {}) if merge else {}), **new}
-        self.now[entity] = values
-        version = len(self.rows)
-        self.rows.append((hash_id(entity), position, version))
-        for index, name in enumerate(self.attributes):
-            self.keys.extend((version, index, key) for key in value_keys(values.get(name)))
+    def change(self, entity: str, new: Mapping[str, AttributeValue], *, merge: bool) -> None:
+        old = self.now[entity][0] if merge and entity in self.now else {}
+        values = {**old, **new}
+        self.now[entity] = values, self.sets.of(values)
 
-    def build(self) -> Profiles:
-        rows = np.array(self.rows, np.int64).reshape(-1, 3).T.copy()
-        keys = np.array(self.keys, np.int64).reshape(-1, 3).T.copy()
-        return Profiles(rows[0], rows[1], rows[2], keys[0], keys[1], keys[2])
+    def keys(self, entity: str) -> int:
+        known = self.now.get(entity)
+        return self.sets.empty if known is None else known[1]
