@@ -153,6 +153,9 @@ def test_two_workers_and_a_fold_of_their_own(tmp_path: Path) -> None:
             slate = _slate(url, user_id="u1", n=5, after=position, wait_ms=10_000)
             assert len(slate["items"]) == 5
             assert "stale" not in slate["degraded"]
+        for _ in range(4):  # whichever worker answers, it answers for both
+            text = httpx.get(f"{url}/metrics", timeout=10.0, trust_env=False).text
+            assert 'penchant_request_milliseconds_count{route="/v1/recommendations"} 8.0' in text
         family = children(process.pid)
         fold = next(pid for pid in family if b"stream" in Path(f"/proc/{pid}/cmdline").read_bytes())
         os.kill(fold, signal.SIGKILL)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
 from penchant.cli.context import err
 from penchant.core.errors import PenchantError
+from penchant.telemetry import SHARED
 
 _PAUSE_S = 1.0
 
@@ -61,6 +66,20 @@ def run(sock: socket.socket, host: str, port: int, workers: int) -> None:
         if ended.code not in (0, None):
             raise CannotListen("the server could not start; what it printed above says why") from None
         raise
+
+
+@contextmanager
+def counting_together() -> Iterator[None]:
+    """Processes started meanwhile count in one folder, so that each of them answers `/metrics` for all."""
+    if SHARED in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="penchant-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ[SHARED] = folder
+        try:
+            yield
+        finally:
+            del os.environ[SHARED]
 
 
 class Folding:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -108,7 +109,7 @@ def _listen(
     dir: Path | None, host: str | None, port: int | None, workers: int | None, clock: str | None, *, role: str
 ) -> None:
     from penchant.cli.checkup import compiled
-    from penchant.cli.listening import Folding, bind, run
+    from penchant.cli.listening import Folding, bind, counting_together, run
     from penchant.serving.auth import check_bind, load_keys
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -124,17 +125,18 @@ def _listen(
         compiled(settings)  # a mistake in the settings is told once, here, and not by every worker
     os.environ["PENCHANT_DIR"] = str(folder)
     os.environ["PENCHANT_ROLE"] = role if alone or role != "up" else "serve+collect"
-    # With several workers the fold gets a process of its own, so that no worker's requests wait for it.
-    folding = None if alone or role != "up" else Folding(folder)
     name = f"[{host}]" if ":" in host else host
-    err.print(
-        f"penchant {role} on http://{name}:{port}  (docs at /docs, folder {folder})", markup=False, soft_wrap=True
-    )
-    try:
-        run(sock, host, port, count)
-    finally:
-        if folding is not None:
-            folding.stop()
+    with nullcontext() if alone else counting_together():
+        # With several workers the fold gets a process of its own, so that no worker's requests wait for it.
+        folding = None if alone or role != "up" else Folding(folder)
+        err.print(
+            f"penchant {role} on http://{name}:{port}  (docs at /docs, folder {folder})", markup=False, soft_wrap=True
+        )
+        try:
+            run(sock, host, port, count)
+        finally:
+            if folding is not None:
+                folding.stop()
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
