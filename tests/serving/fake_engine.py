@@ -61,6 +61,8 @@ class FakeEngine:
             read_attributes(request.context, self.schema.context, "context")
         except InvalidEvent as error:
             raise InvalidRequest(error.field, error.reason, error.message) from None
+        if request.after is not None:
+            wire.position_of(request.after, "after")
         self._check_where(request)
         for index, name in enumerate(request.fields):
             if name not in self.schema.item:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import penchant
 from penchant.assembly.parts import Parts, open_parts
+from penchant.assembly.published import Published
 from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.assembly.warmup import WarmUp
 from penchant.catalog.columns import ItemColumns
 from penchant.core.clock import Clock
-from penchant.core.errors import ArtifactError, SettingsError
+from penchant.core.errors import SettingsError
 from penchant.core.events import (
     Impression,
     Interaction,
@@ -52,12 +53,12 @@ class Embedded:
         settings = definition.settings
         self.parts = parts
         self.compiler = SurfaceCompiler(definition, parts.artifacts)
-        self._refused = ""
+        self._published = Published(self.compiler, parts.artifacts)
         self.runner = StreamRunner(parts.log, parts.store, definition.folds())
         if fold and not background:
             self._fold()
         self.live = LiveWorld(
-            parts.store, ItemColumns(definition.schema, definition.reader), parts.clock, self._compiled_or_bare()
+            parts.store, ItemColumns(definition.schema, definition.reader), parts.clock, self._published.first()
         )
         intake = OwnLog(parts.log)
         self._reading = OwnState(parts.log, parts.store, parts.clock)
@@ -148,20 +149,8 @@ class Embedded:
 
     def renew_artifact(self) -> bool:
         """Serve the published artifact if it is another one; a damaged one is refused and the present one kept."""
-        try:
-            published = self.parts.artifacts.live() or ""
-        except ArtifactError as error:
-            if self._refused != str(error):
-                self._refused = str(error)
-                logger.error("the present artifact keeps serving: %s", error)
-            return False
-        if published in (self.live.current.compiled.artifact, self._refused):
-            return False
-        try:
-            compiled = self.compiler.compile(published)
-        except ArtifactError as error:
-            self._refused = published
-            logger.error("artifact %s refused, the present one keeps serving: %s", published, error)
+        compiled = self._published.newer(self.live.current.compiled)
+        if compiled is None:
             return False
         self._warm(compiled)
         self.live.swap(compiled)
@@ -170,22 +159,6 @@ class Embedded:
     def _warm(self, compiled: Compiled) -> None:
         if self._warm_up is not None:
             self._warm_up.run(compiled, self.live.current.items)
-
-    def _compiled_or_bare(self) -> Compiled:
-        """The live artifact's surfaces or, where it cannot be used, those of the newest before it that can."""
-        try:
-            known = self.parts.artifacts.newest_first()
-        except ArtifactError as error:
-            logger.error("starting without an artifact: %s", error)
-            return self.compiler.compile("")
-        self._refused = ""
-        for identity in known:
-            try:
-                return self.compiler.compile(identity)
-            except ArtifactError as error:
-                self._refused = self._refused or identity
-                logger.error("artifact %s refused, starting with an older one or none: %s", identity, error)
-        return self.compiler.compile("")
 
     def _fold(self) -> None:
         while self.runner.step():

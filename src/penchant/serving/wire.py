@@ -29,7 +29,7 @@ Id = Annotated[
 
 Token = Annotated[
     str,
-    msgspec.Meta(pattern=r"\A[0-9]{1,18}\Z", extra_json_schema={"pattern": "^[0-9]{1,18}$"}),
+    msgspec.Meta(pattern=r"\A[A-Za-z0-9_~-]{1,16384}\Z", extra_json_schema={"pattern": "^[A-Za-z0-9_~-]{1,16384}$"}),
 ]
 """A place in the log, as an answer to `/v1/events` gave it; callers treat it as opaque."""
 
