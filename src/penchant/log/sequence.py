@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from penchant.core import stamping
 from penchant.core.clock import Clock, Millis
 from penchant.core.errors import InvalidEvent
 from penchant.core.events import Event, Impression, Interaction, ShownItem, UserErased, UserUpdate
-from penchant.core.log import ACCEPTED, LATE
 from penchant.core.schema import Schema
+
+is_timed = stamping.is_timed
 
 
 class Sequencer:
@@ -33,14 +35,7 @@ class Sequencer:
         if ts is not None:
             self._clock.observe(ts)
         ingested_at = max(last, self._clock.now())
-        if ts is None or ts > ingested_at:
-            return ingested_at, ingested_at, ACCEPTED
-        return ingested_at, ts, LATE if timed and ingested_at - ts > self._lateness else ACCEPTED
-
-
-def is_timed(event: Event) -> bool:
-    """Whether an event can be too late to count."""
-    return isinstance(event, Interaction | Impression)
+        return ingested_at, *stamping.stamped(ts, ingested_at, timed, self._lateness)
 
 
 def quantised(event: Event, schema: Schema) -> int:
