@@ -73,3 +73,25 @@ class ProfileKeys:
                 flat.extend(keys)
                 offsets.append(len(flat))
         return np.array(offsets, np.int64), np.array(flat, np.int64)
+
+
+class GivenKeys:
+    """Keys of attributes that come with what was done; remembers, by entity, those it was given last."""
+
+    def __init__(self, attributes: Sequence[str]) -> None:
+        self.attributes = tuple(attributes)
+        self._none: Keys = ((),) * len(self.attributes)
+        self._known: dict[str | int, tuple[Mapping[str, AttributeValue], Keys]] = {}
+
+    def of(self, entity: str | int, values: Mapping[str, AttributeValue]) -> Keys:
+        """The keys by attribute of an entity that has these attributes at that point."""
+        if not values or not self.attributes:
+            return self._none
+        known = self._known.get(entity)
+        if known is not None and known[0] == values:
+            return known[1]
+        keys = tuple(value_keys(values.get(name)) for name in self.attributes)
+        if len(self._known) >= _CACHE_SIZE:
+            self._known.clear()
+        self._known[entity] = values, keys
+        return keys

@@ -23,6 +23,11 @@ _MEASURES = {"count": COUNT, "value": VALUE, "present": PRESENT}
 _WIDTH = 8
 
 
+def clamped(q: int) -> int:
+    """A fixed-point value as features count it: cut to `Q_LIMIT`."""
+    return q if -Q_LIMIT <= q <= Q_LIMIT else (Q_LIMIT if q > 0 else -Q_LIMIT)
+
+
 class FeatureFold:
     """Keeps the blobs `u<user>` and `i<item>` (core `Fold`).
 
@@ -35,8 +40,8 @@ class FeatureFold:
         self.fingerprint = plan.state_fingerprint
         self._codes = {name: action.code for name, action in schema.actions.items()}
         self._impression = len(schema.actions)
-        self._user = _SideFold(plan.user, len(plan.actions))
-        self._item = _SideFold(plan.item, len(plan.actions))
+        self._user = SideFold(plan.user, len(plan.actions))
+        self._item = SideFold(plan.item, len(plan.actions))
         self._item_keys = ProfileKeys(plan.user.attributes, item_attributes)
         self._user_keys = ProfileKeys(plan.item.attributes, user_attributes)
 
@@ -82,7 +87,6 @@ class FeatureFold:
                 code = codes.get(event.action, -1)  # type: ignore[union-attr]
                 if record.verdict != ACCEPTED or code < 0:
                     continue
-                q = record.q
                 flat += (
                     users.setdefault(event.user_id, len(users)),  # type: ignore[union-attr]
                     items.setdefault(event.item_id, len(items)),  # type: ignore[union-attr]
@@ -90,7 +94,7 @@ class FeatureFold:
                     record.position,
                     record.ingested_at,
                     code,
-                    q if -Q_LIMIT <= q <= Q_LIMIT else (Q_LIMIT if q > 0 else -Q_LIMIT),
+                    clamped(record.q),
                     event.value is not None,  # type: ignore[union-attr]
                 )
             elif isinstance(event, Impression):
@@ -125,7 +129,7 @@ def _group(
     return at, touches
 
 
-class _SideFold:
+class SideFold:
     """The tables of one side in the shape that the kernel takes."""
 
     def __init__(self, side: SidePlan, actions: int) -> None:
@@ -160,6 +164,7 @@ class _SideFold:
         keys_at: NDArray[np.int64],
         keys: NDArray[np.int64],
     ) -> list[bytes]:
+        """The entities' new blobs; touches and keys as `merging.merge` wants them."""
         old, old_at = concatenate(blobs)
         words, words_at = merge(
             old,

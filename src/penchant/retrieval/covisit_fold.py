@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import msgspec
@@ -37,6 +38,11 @@ def recent_key(user_id: str) -> Key:
     return b"r" + user_id.encode()
 
 
+def positive_actions(schema: Schema) -> frozenset[str]:
+    """The actions that are visits: those of positive weight."""
+    return frozenset(action.name for action in schema.actions.values() if action.weight > 0)
+
+
 class CovisitFold:
     """Counts, per item, the visits to other items by the same user.
 
@@ -54,7 +60,7 @@ class CovisitFold:
     """
 
     def __init__(self, schema: Schema, partners: int) -> None:
-        self._positive = frozenset(action.name for action in schema.actions.values() if action.weight > 0)
+        self._positive = positive_actions(schema)
         self._partners = partners
         self.fingerprint = fingerprint("covisit", "1", str(TABLE), str(partners), *sorted(self._positive))
 
@@ -75,44 +81,77 @@ class CovisitFold:
     def _fold(self, visits: Sequence[tuple[str, str, int, int]], state: Working) -> None:
         if not visits:
             return
-        room = self._partners + 1
         users: dict[str, int] = {}
-        items: dict[str, int] = {}
-        taken = np.empty((len(visits), 4), np.int64)
-        taken[:, 0] = [users.setdefault(visit[0], len(users)) for visit in visits]
-        taken[:, 1] = [items.setdefault(visit[1], len(items)) for visit in visits]
-        taken[:, 2] = [visit[2] for visit in visits]
-        taken[:, 3] = [visit[3] for visit in visits]
-
+        turns = Turns(self._partners)
+        for user_id, item_id, ts, position in visits:
+            turns.add(users.setdefault(user_id, len(users)), item_id, ts, position)
         user_keys = [recent_key(user_id) for user_id in users]
-        known = [_NOBODY if blob is None else _decoder.decode(blob) for blob in state.get_many(user_keys)]
+        for key, blob in zip(user_keys, turns.turned(state.get_many(user_keys)), strict=True):
+            state.put(key, blob)
+        if not len(turns.pairs):
+            return
+        touched, tables = np.unique(turns.pairs[:, 1], return_inverse=True)
+        keys = [neighbours_key(turns.items[item]) for item in touched.tolist()]
+        blobs = counted(state.get_many(keys), tables, turns.hashes[turns.pairs[:, 2]])
+        for key, blob in zip(keys, blobs, strict=True):
+            state.put(key, blob)
+
+
+class Turns:
+    """The people's half: visits of one batch, and the pairs that they make with the newest items of each person.
+
+    Each person is counted from 0, as in the blobs given to `turned`.
+    """
+
+    def __init__(self, partners: int) -> None:
+        self._room = partners + 1
+        self._visits: list[int] = []
+        self._ids: dict[str, int] = {}
+        self.items: list[str] = []
+        """Ids by index, once turned."""
+        self.hashes: NDArray[np.int64] = np.empty(0, np.int64)
+        """Their `hash_id`s."""
+        self.pairs: NDArray[np.int64] = np.empty((0, 3), np.int64)
+        """int64[n, (visit, item, partner)], in the order in which they count."""
+
+    def __len__(self) -> int:
+        return len(self._visits) // 4
+
+    def add(self, user: int, item_id: str, ts: int, position: int) -> None:
+        """A visit, in log order."""
+        self._visits += (user, self._ids.setdefault(item_id, len(self._ids)), ts, position)
+
+    def turned(self, blobs: Sequence[bytes | None]) -> list[bytes]:
+        """The people's new `r` blobs, from their old ones; fills `items`, `hashes` and `pairs`."""
+        items = self._ids
+        known = [_NOBODY if blob is None else _decoder.decode(blob) for blob in blobs]
         of_known = [items.setdefault(item_id, len(items)) for user in known for item_id in user.items]
         used = np.array([len(user.items) for user in known], np.int64)
         times = np.frombuffer(b"".join([user.times for user in known]), np.int64)
-        recent = _lay_out(used, np.array(of_known, np.int64), times, room)
-
-        ids = list(items)
-        item_keys = [neighbours_key(item_id) for item_id in ids]
-        hashes = np.array([hash_id(item_id) for item_id in ids], np.int64)
-        blobs = [blob or b"" for blob in state.get_many(item_keys)]
-        sizes = np.array([len(blob) for blob in blobs], np.int64) // 16
-        keys, counts = _unpack(np.frombuffer(b"".join(blobs), np.int64), sizes)
-        changed = _count(taken, recent, hashes, keys, counts, sizes)
-
-        touched = np.flatnonzero(changed)
-        packed = _pack(touched, keys, counts, sizes).tobytes()
-        start = 0
-        for item, end in zip(touched.tolist(), (16 * np.cumsum(sizes[touched])).tolist(), strict=True):
-            state.put(item_keys[item], packed[start:end])
-            start = end
+        recent = _lay_out(used, np.array(of_known, np.int64), times, self._room)
+        self.items = ids = list(items)
+        self.hashes = np.array([hash_id(item_id) for item_id in ids], np.int64)
+        self.pairs = _turn(np.array(self._visits, np.int64).reshape(-1, 4), recent, self.hashes)
         # Flat lists and slices: a nested list per user would wake the garbage collector again and again.
         newest = recent[:, :, 0].ravel().tolist()
         packed = recent[:, :, 1:].tobytes()
-        start = 0
-        for key, size in zip(user_keys, np.count_nonzero(recent[:, :, 0] >= 0, axis=1).tolist(), strict=True):
+        turned, start = [], 0
+        for size in np.count_nonzero(recent[:, :, 0] >= 0, axis=1).tolist():
             kept = [ids[item] for item in newest[start : start + size]]
-            state.put(key, _encoder.encode(_Recent(packed[16 * start : 16 * (start + size)], kept)))
-            start += room
+            turned.append(_encoder.encode(_Recent(packed[16 * start : 16 * (start + size)], kept)))
+            start += self._room
+        return turned
+
+
+def counted(blobs: Sequence[bytes | None], tables: NDArray[np.int64], partners: NDArray[np.int64]) -> list[bytes]:
+    """The items' half: the new `n` blobs, from the old ones and pairs in order (index of the blob, partner's hash)."""
+    old = [blob or b"" for blob in blobs]
+    sizes = np.array([len(blob) for blob in old], np.int64) // 16
+    keys, counts = _unpack(np.frombuffer(b"".join(old), np.int64), sizes)
+    _count(tables, partners, keys, counts, sizes)
+    packed = _pack(keys, counts, sizes).tobytes()
+    edges = [0, *(16 * np.cumsum(sizes)).tolist()]
+    return [packed[start:end] for start, end in itertools.pairwise(edges)]
 
 
 @kernel
@@ -147,16 +186,11 @@ def _unpack(packed: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[NDArra
 
 
 @kernel
-def _pack(
-    touched: NDArray[np.int64], keys: NDArray[np.int64], counts: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """The touched tables as blobs laid end to end."""
-    total = 0
-    for table in touched:
-        total += 2 * sizes[table]
-    packed = np.empty(total, np.int64)
+def _pack(keys: NDArray[np.int64], counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The tables as blobs laid end to end."""
+    packed = np.empty(2 * sizes.sum(), np.int64)
     start = 0
-    for table in touched:
+    for table in range(len(sizes)):
         size = sizes[table]
         for at in range(size):
             packed[start + at] = keys[table, at]
@@ -166,17 +200,11 @@ def _pack(
 
 
 @kernel
-def _count(
-    taken: NDArray[np.int64],
-    recent: NDArray[np.int64],
-    hashes: NDArray[np.int64],
-    keys: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Take the visits (user, item, ts, position) in order; returns which tables changed."""
-    changed = np.zeros(len(hashes), np.bool_)
+def _turn(taken: NDArray[np.int64], recent: NDArray[np.int64], hashes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Take the visits (user, item, ts, position) in order; returns the pairs as (visit, item, partner)."""
     room = recent.shape[1]
+    pairs = np.empty((2 * (room - 1) * len(taken), 3), np.int64)
+    made = 0
     for index in range(len(taken)):
         user, item, ts, position = taken[index, 0], taken[index, 1], taken[index, 2], taken[index, 3]
         places = recent[user]
@@ -190,10 +218,9 @@ def _count(
             for at in range(min(used, room - 1)):
                 other = places[at, 0]
                 if hashes[other] != hashes[item]:
-                    _add(keys[item], counts[item], sizes, item, hashes[other])
-                    _add(keys[other], counts[other], sizes, other, hashes[item])
-                    changed[item] = True
-                    changed[other] = True
+                    pairs[made, 0], pairs[made, 1], pairs[made, 2] = index, item, other
+                    pairs[made + 1, 0], pairs[made + 1, 1], pairs[made + 1, 2] = index, other, item
+                    made += 2
             if used < room:
                 at = used
             elif _newer(ts, position, places[room - 1, 1], places[room - 1, 2]):
@@ -208,7 +235,21 @@ def _count(
             places[at, 0], places[at, 1], places[at, 2] = places[at - 1, 0], places[at - 1, 1], places[at - 1, 2]
             at -= 1
         places[at, 0], places[at, 1], places[at, 2] = item, ts, position
-    return changed
+    return pairs[:made]
+
+
+@kernel
+def _count(
+    tables: NDArray[np.int64],
+    partners: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+) -> None:
+    """Count the pairs (table, partner's hash) in order."""
+    for pair in range(len(tables)):
+        table = tables[pair]
+        _add(keys[table], counts[table], sizes, table, partners[pair])
 
 
 @kernel
