@@ -68,11 +68,13 @@ class Sent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An event as a relay sends it: `ts` is set, and the join with the catalogue is decided for good.
 
     `attributes`: the category and tags attributes of the items that the event names, in the event's order, as they were
-    when it was relayed; empty for events about items and people.
+    when it was relayed; empty for events about items and people. `ingested_at`: when an earlier log took it (for
+    history that was moved here); 0 where the broker's time counts.
     """
 
     event: Event
     attributes: list[dict[str, AttributeValue]] = []
+    ingested_at: Millis = 0
 
 
 class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -226,6 +228,9 @@ class PartitionReader(Protocol):
 
     def end(self, partition: Partition) -> int:
         """The last position, `START` when nothing was ever sent."""
+
+    def ends(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """The last positions of several, in few round trips."""
 
     def close(self) -> None: ...
 

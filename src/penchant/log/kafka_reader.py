@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,6 +40,7 @@ class KafkaPartitionReader:
         self._driver = driver()
         self._lock = threading.Lock()
         self._idle: list[_Place] = []
+        self._admin: Driver | None = None
         self._closed = False
 
     def read(self, partition: Partition, after: int, limit: int) -> Sequence[Message]:
@@ -56,6 +57,24 @@ class KafkaPartitionReader:
         """The last position, `START` when nothing was ever sent."""
         with self._standing(None, START) as place:
             return self._bounds(place.consumer, partition)[1]
+
+    def ends(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """The last positions, by one request to each broker concerned."""
+        kafka, admins = self._driver, driver("confluent_kafka.admin")
+        with self._lock:
+            self._admin = self._admin or admins.AdminClient(self._address.client())
+        wanted = {
+            kafka.TopicPartition(self._address.topic(partition.side), partition.number): admins.OffsetSpec.latest()
+            for partition in partitions
+        }
+        found = self._admin.list_offsets(wanted, request_timeout=self._timeout)
+        try:
+            return {
+                self._address.partition(asked.topic, asked.partition): result.result(self._timeout).offset
+                for asked, result in found.items()
+            }
+        except (kafka.KafkaException, TimeoutError) as error:
+            raise unavailable("the ends of the log", error) from error
 
     def close(self) -> None:
         """Let go of the consumers."""

@@ -233,6 +233,10 @@ class MemoryPartitionReader:
         """The last position."""
         return self._broker.end(partition)
 
+    def ends(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """The last positions."""
+        return {partition: self._broker.end(partition) for partition in partitions}
+
     def close(self) -> None:
         """Nothing to give back."""
 
