@@ -40,6 +40,38 @@ class Lookup:
 
 
 @kernel
+def hash_table(hashes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Open addressing: in slot `s` is the hash `held[s]` of row `rows[s]`, -1 in a free slot; slots are a power of two.
+
+    A hash is found from slot `hash & (slots - 1)` on, before the first free one.
+    """
+    slots = 2
+    while slots < 2 * len(hashes):
+        slots *= 2
+    held = np.zeros(slots, np.int64)
+    rows = np.full(slots, -1, np.int32)
+    for row in range(len(hashes)):
+        at = hashes[row] & (slots - 1)
+        while rows[at] >= 0:
+            at = (at + 1) & (slots - 1)
+        held[at] = hashes[row]
+        rows[at] = row
+    return held, rows
+
+
+@kernel
+def find_all(wanted: Ints, held: Ints, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The row of each wanted hash in a `hash_table`, -1 where it has none."""
+    found = np.empty(len(wanted), np.int32)
+    for k in range(len(wanted)):
+        at = wanted[k] & (len(held) - 1)
+        while rows[at] >= 0 and held[at] != wanted[k]:
+            at = (at + 1) & (len(held) - 1)
+        found[k] = rows[at]
+    return found
+
+
+@kernel
 def _add(hashes: Ints, first: int, held: Ints, rows: NDArray[np.int32]) -> None:
     last = len(rows) - 1
     for k in range(len(hashes)):

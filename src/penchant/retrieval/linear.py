@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant.catalog.mapped import rows_of
 from penchant.core.candidates import Retrieved
 from penchant.core.compile import kernel
 from penchant.core.errors import ArtifactError
@@ -16,8 +17,6 @@ from penchant.core.items import Items
 from penchant.core.query import Query
 from penchant.retrieval.kept import Kept
 from penchant.retrieval.topk import NOTHING, top_mapped
-
-_NO_INDEX: NDArray[np.int32] = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,9 +146,8 @@ class Ease:
         seen = self._seen.table
         if seen is not None and self._seen.rows is items.rows and len(seen.of_row) == items.count:
             return seen
-        known = _NO_INDEX if self.model is None else self.model.items
-        rows = np.fromiter((items.rows.get(item, -1) for item in known.tolist()), np.int32, len(known))
-        rows[rows >= items.count] = -1
+        known = np.empty(0, np.int64) if self.model is None else self.model.items
+        rows = rows_of(items, known)
         of_row = np.full(items.count, -1, np.int32)
         inside = np.flatnonzero(rows >= 0)
         of_row[rows[inside]] = inside

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant.catalog.lookup import hash_table
+from penchant.catalog.mapped import MappedRows
 from penchant.core.compile import kernel
 from penchant.core.items import Items
 
@@ -33,9 +35,11 @@ class RowIndex:
     def prepare(self, items: Items) -> RowTable:
         """The index of a picture."""
         if self._of is not items.rows or self._count != items.count:
-            # In order of row, and later items may have come to the dictionary since.
-            hashes = np.fromiter(items.rows, np.int64, items.count)
-            self._table = RowTable(*_fill(hashes))
+            if isinstance(items.rows, MappedRows):
+                self._table = RowTable(items.rows.hashes, items.rows.rows)
+            else:  # in order of row, and later items may have come to the dictionary since
+                hashes = np.fromiter(items.rows, np.int64, items.count)
+                self._table = RowTable(*hash_table(hashes))
             self._of, self._count = items.rows, items.count
         return self._table
 
@@ -45,22 +49,6 @@ def distinct_rows(hashes: NDArray[np.int64], items: Items) -> NDArray[np.int32]:
     table = items.tables[TABLE]
     assert isinstance(table, RowTable)
     return _distinct(hashes, table.hashes, table.rows)
-
-
-@kernel
-def _fill(hashes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    slots = 2
-    while slots < 2 * len(hashes):
-        slots *= 2
-    held = np.zeros(slots, np.int64)
-    rows = np.full(slots, -1, np.int32)
-    for row in range(len(hashes)):
-        at = hashes[row] & (slots - 1)
-        while rows[at] >= 0:
-            at = (at + 1) & (slots - 1)
-        held[at] = hashes[row]
-        rows[at] = row
-    return held, rows
 
 
 @kernel
