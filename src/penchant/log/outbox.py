@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     event: Event
 
 
-def enter(event: Event, schema: Schema, layout: Layout) -> Entry:
+def enter(event: Event, schema: Schema, layout: Layout, digest: Callable[[str], bytes] = digest) -> Entry:
     """The entry of an event; raises `InvalidEvent` for an action that is not declared."""
     quantised(event, schema)
     return Entry(None if event.id is None else digest(event.id), partition_of(event, layout), event)
