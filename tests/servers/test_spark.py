@@ -25,7 +25,7 @@ from penchant.features.blob import concatenate, words_of
 from penchant.features.fold import FeatureFold
 from penchant.features.offline import OfflineFeatures, Recomputed
 from penchant.features.reader import last_rows, top_pairs
-from penchant.features.spark import SparkFeatures, local_session
+from penchant.features.spark import SparkFeatures, session
 from penchant.features.spec import Side
 from penchant.log.memory import MemoryLog
 from penchant.stores.memory import MemoryStore
@@ -46,9 +46,9 @@ SIDES: tuple[Side, Side] = ("user", "item")
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
     """One session for all tests: starting one takes longer than a test."""
-    session = local_session()
-    yield session
-    session.stop()
+    running = session()
+    yield running
+    running.stop()
 
 
 class Online(NamedTuple):

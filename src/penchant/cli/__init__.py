@@ -13,6 +13,7 @@ from penchant.cli.evaluate import evaluate
 from penchant.cli.explain import explain
 from penchant.cli.importing import import_events
 from penchant.cli.init import init
+from penchant.cli.playlist import playlist
 from penchant.cli.recommend import recommend
 from penchant.cli.replay import replay
 from penchant.cli.services import collect, serve, stream, up
@@ -53,6 +54,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(replay)
 app.command()(recommend)
+app.command()(playlist)
 app.command()(explain)
 app.command()(demo)
 app.command()(doctor)

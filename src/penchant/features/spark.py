@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 MISSING = "Spark needs PySpark and Java 17 or newer: pip install penchant[spark], and JAVA_HOME or java on the PATH"
 
+_ANYWHERE = {
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+}
 _LOCAL = {
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "4",
@@ -33,15 +38,13 @@ _LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     # Sessions here are short: a compiler that starts fast wins over one that ends fast.
     "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.log.level": "ERROR",
 }
 
 
-def local_session(cores: int = 2, **options: str) -> SparkSession:
-    """A Spark session within this machine; raises `SettingsError` without PySpark or Java.
+def session(master: str = "local[2]", **options: str) -> SparkSession:
+    """A Spark session at a master, on loopback alone where it is local; raises `SettingsError` without PySpark or Java.
 
-    In a cluster, make the session as the cluster wants it and pass that.
+    Where a cluster wants more said, make the session as it wants and pass that to what takes one.
     """
     try:
         from pyspark.sql import SparkSession
@@ -49,9 +52,12 @@ def local_session(cores: int = 2, **options: str) -> SparkSession:
         raise SettingsError(MISSING) from None
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
         raise SettingsError(MISSING)
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # else Spark looks for an outer address
-    builder = SparkSession.builder.master(f"local[{cores}]").appName("penchant")
-    for name, value in {**_LOCAL, **options}.items():
+    local = master.startswith("local")
+    if local:
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # else Spark looks for an outer address
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.master(master).appName("penchant")
+    for name, value in {**_ANYWHERE, **(_LOCAL if local else {}), **options}.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
 
