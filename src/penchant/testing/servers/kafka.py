@@ -96,8 +96,9 @@ class Kafka(Process):
 
         settings = {name.replace("_", "."): value for name, value in config.items()}
         asked = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)
+        client = AdminClient(self._client())  # kept until it has answered
         try:
-            AdminClient(self._client()).create_topics([asked])[topic].result(timeout=30)
+            client.create_topics([asked])[topic].result(timeout=30)
         except KafkaException as error:
             raise RuntimeError(f"Kafka did not make the topic {topic}: {error}") from error
 

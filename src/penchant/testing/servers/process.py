@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
 
-from penchant.testing.servers.ports import HOST, free_port
+from penchant.testing.servers.ports import HOST, free_port, is_free
 
 _PID = "server.pid"
 
@@ -95,6 +95,8 @@ class Process(ABC):
             raise RuntimeError(reason)
         self.folder.mkdir(parents=True, exist_ok=True)
         _end_left_over(self.folder)
+        if not is_free(self.port):
+            raise RuntimeError(f"another process has the port {self.port} of {self.name}")
         self.prepare()
         with self.output.open("ab") as output:
             self._process = self._popen(self.command(), output.fileno())
@@ -209,25 +211,25 @@ def _end_left_over(folder: Path) -> None:
         pid = int(noted.read_text())
     except (OSError, ValueError):
         return
-    shown = ["ps", "-o", "args=", "-ww", "-p", str(pid)]
-    process = Path(f"/proc/{pid}/cmdline")
-    if sys.platform == "linux":
-        told = process.read_text(errors="replace") if process.exists() else ""
-    else:
-        told = subprocess.run(shown, capture_output=True, text=True, check=False).stdout
-    if str(folder) in told:
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + Process.stops_within
-        while _runs(pid):
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
+    deadline = time.monotonic() + Process.stops_within
+    number = signal.SIGTERM
+    while str(folder) in _arguments(pid):
+        if time.monotonic() > deadline:
+            number = signal.SIGKILL
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
     noted.unlink(missing_ok=True)
 
 
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _arguments(pid: int) -> str:
+    """The command line of a process; "" when it has ended, even if nobody has waited for it."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        except OSError:
+            return ""
+    shown = ["ps", "-o", "args=", "-ww", "-p", str(pid)]
+    return subprocess.run(shown, capture_output=True, text=True, check=False).stdout

@@ -102,7 +102,7 @@ class Redis(Process):
 
     def command(self) -> list[str]:
         program = redis_program() if self.flavour == "redis" else valkey_program()
-        own = {"port": str(self.port), "bind": HOST, "dir": str(self.folder), "daemonize": "no"}
+        own = {"port": str(self.port), "bind": HOST, "dir": str(self.folder), "set-proc-title": "no"}
         options = [word for name, value in {**own, **self._settings}.items() for word in (f"--{name}", value)]
         return [program or self.flavour, *options]
 

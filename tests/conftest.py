@@ -1,0 +1,82 @@
+"""Lanes: tests that need a server or a tool run where it is, are left out elsewhere, and fail where CI lacks it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Generator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from penchant.testing.servers import lanes
+from penchant.testing.servers.found import cache_folder, has_library
+
+LANE_OF_FIXTURE = {
+    "kafka": "kafka",
+    "postgres": "pg",
+    "redis_server": "redis",
+    "redis_cluster": "redis",
+    "valkey_server": "valkey",
+}
+"""A test that asks for one of these fixtures is in the lane, marked or not."""
+
+
+@cache
+def deploy_missing() -> str | None:
+    """Why files for deployment cannot be checked here, in one sentence."""
+    beside = Path(sys.executable).parent
+    absent = []
+    if not (shutil.which("hadolint") or (beside / "hadolint").exists()):
+        absent.append("hadolint")
+    if not has_library("kubernetes_validate"):
+        absent.append("kubernetes-validate")
+    if not (shutil.which("promtool") or (cache_folder() / "prometheus" / "usr" / "bin" / "promtool").exists()):
+        absent.append("promtool")
+    return f"{', '.join(absent)} not installed: `make servers` adds it" if absent else None
+
+
+def missing(lane: str) -> str | None:
+    return deploy_missing() if lane == "deploy" else lanes.missing(lane)
+
+
+def lanes_of(item: pytest.Item) -> list[str]:
+    return [lane for lane in (*lanes.LANES, "deploy") if item.get_closest_marker(lane)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in LANE_OF_FIXTURE:
+                item.add_marker(LANE_OF_FIXTURE[fixture])
+
+
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for lane in lanes_of(item):
+        reason = missing(lane)
+        if reason is None:
+            continue
+        if os.environ.get("CI", "").lower() in ("true", "1"):
+            pytest.fail(f"lane {lane}: {reason}", pytrace=False)
+        counted = item.config.stash.setdefault(LEFT_OUT, {})
+        counted[lane] = counted.get(lane, 0) + 1
+        pytest.skip(f"lane {lane}: {reason}")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    yield  # the very last line
+    counted = config.stash.get(LEFT_OUT, {})
+    if counted:
+        told = ", ".join(f"{lane} ({tests})" for lane, tests in sorted(counted.items()))
+        line = f"left out, tests that need a server: {told}; `make servers` adds them"
+        terminalreporter.write_line(line, yellow=True)
