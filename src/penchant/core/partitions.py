@@ -140,6 +140,11 @@ class Meta(msgspec.Struct, kw_only=True):
     """By source, the highest place folded."""
     entities: int = 0
     """How many people (or items) the partition has state of."""
+    epoch: int = 0
+    """How often a user partition was folded anew because its log had lost messages: a part of its deeds' source, as
+    positions are given again then."""
+    told: int = 0
+    """Deeds at or before this position were sent in an earlier epoch."""
 
 
 META_KEY: Key = b"#meta"
