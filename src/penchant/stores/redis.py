@@ -11,6 +11,7 @@ from penchant.core.errors import FenceConflict
 from penchant.core.log import START
 from penchant.core.partitions import Commit, Layout, Partition, View
 from penchant.core.state import Key
+from penchant.stores.listing import Listing
 from penchant.stores.redis_check import check_servers
 from penchant.stores.redis_keys import LOADING, Fence, Names, check_name, gid_of, unstamped
 from penchant.stores.redis_link import Command, Link
@@ -115,6 +116,10 @@ class RedisState:
     def partition(self, partition: Partition) -> RedisPartition:
         """One partition as a store of its own."""
         return RedisPartition(self, partition, self._names[partition])
+
+    def listing(self, partition: Partition, after: int) -> Listing:
+        """The keys of a partition, for a `Copier`; looks through all keys of its server."""
+        return self.partition(partition).snapshot().listing(after)
 
     def check(self) -> list[str]:
         """Warnings about how the servers are set up, each with what to do; raises `SettingsError` where it must not be.

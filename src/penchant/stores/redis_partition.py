@@ -9,6 +9,7 @@ from penchant.core.errors import FenceConflict, ViewGone
 from penchant.core.log import START
 from penchant.core.partitions import Commit, Partition
 from penchant.core.state import Key
+from penchant.stores.listing import Listing
 from penchant.stores.redis_keys import INDEXED, STAMP_RANGE, Names, stamp_of
 from penchant.stores.redis_scan import scanned
 
@@ -80,13 +81,7 @@ class RedisSnapshot:
         for kind in _indexed(prefix):
             found.update(self._ask("ZRANGEBYSCORE", self._names.index(kind), f"({after}", "+inf"))
         if _looked_for(prefix):
-            keys = self._look_for(prefix)
-            for start in range(0, len(keys), _AT_ONCE):
-                some = [self._names.data + key for key in keys[start : start + _AT_ONCE]]
-                stamps = self._all([("GETRANGE", key, *STAMP_RANGE) for key in some])
-                found.update(
-                    key for key, raw in zip(keys[start:], stamps, strict=False) if raw and stamp_of(raw) > after
-                )
+            found.update(key for key, written in self._stamps(self._look_for(prefix)).items() if written > after)
         self._check()
         return sorted(key for key in found if key.startswith(prefix))
 
@@ -107,6 +102,18 @@ class RedisSnapshot:
             count += self._ask("EXISTS", *[self._names.data + key for key in keys[start : start + _AT_ONCE]])
         self._check()
         return count
+
+    def listing(self, after: int) -> Listing:
+        """The keys of the partition, also while it goes on."""
+        if self._fence.loading:
+            return Listing(set(), set())
+        found = set(self._look_for(b""))
+        changed: set[Key] = set()
+        for index in self._names.indexes:
+            changed.update(self._ask("ZRANGEBYSCORE", index, f"({after}", "+inf"))
+        stamps = self._stamps(sorted(found))
+        changed.update(key for key, written in stamps.items() if written > after)
+        return Listing(changed, set(stamps))
 
     def close(self) -> None:
         """Nothing was held back."""
@@ -131,9 +138,16 @@ class RedisSnapshot:
     def _ask(self, *command: object) -> Any:
         return self._state.link.call(self._names.fence, *command)
 
-    def _all(self, commands: Sequence[tuple[object, ...]]) -> list[bytes]:
-        link = self._state.link
-        return [link.good(answer) for answer in link.calls([(self._names.fence, command) for command in commands])]
+    def _stamps(self, keys: Sequence[Key]) -> dict[Key, int]:
+        """By key that is there the position of the commit that wrote it."""
+        link, found = self._state.link, {}
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            commands = [(self._names.fence, ("GETRANGE", self._names.data + key, *STAMP_RANGE)) for key in some]
+            for key, answer in zip(some, link.calls(commands), strict=True):
+                if raw := link.good(answer):
+                    found[key] = stamp_of(raw)
+        return found
 
     def _check(self) -> None:
         """What was read so far is of this view if the fence has not moved by now."""

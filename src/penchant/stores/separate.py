@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from penchant.core.errors import FenceConflict
+from penchant.core.log import START
 from penchant.core.partitions import Commit, Layout, Partition, View
 from penchant.core.state import Key, StateStore
+from penchant.stores.listing import Listing
 
 
 class SeparateStores:
@@ -54,6 +56,33 @@ class SeparateStores:
                     raise KeyError(partition)
                 store = self._stores[partition] = self._open(partition)
             return store
+
+    def listing(self, partition: Partition, after: int) -> Listing:
+        """The keys of a partition, for a `Copier`."""
+        snapshot = self.partition(partition).snapshot()
+        try:
+            return Listing(set(snapshot.changed(after, b"")), {key for key, _ in snapshot.scan(b"")})
+        finally:
+            snapshot.close()
+
+    def keys(self, partition: Partition) -> set[Key]:
+        """All keys that a partition has values of."""
+        return self.listing(partition, START).present
+
+    def load(
+        self, partition: Partition, position: int, entries: Iterable[tuple[Key, bytes]], *, expected: int | None = None
+    ) -> None:
+        """Put `entries` in the place of all that a partition has.
+
+        Raises `FenceConflict` when the fence is not at `expected`, if that is given. Not atomic for readers.
+        """
+        store, loaded = self.partition(partition), dict(entries)
+        current = store.position()
+        if expected not in (None, current):
+            raise FenceConflict(expected or START, current)
+        store.clear()
+        if position > START:
+            store.commit(START, position, loaded)
 
     def close(self) -> None:
         """Close every store that was opened."""
