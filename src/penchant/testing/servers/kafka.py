@@ -52,7 +52,7 @@ class Kafka(Process):
             return "The Kafka client is not installed: `pip install 'penchant[kafka]'` adds it"
         if reason := java_missing():
             return reason
-        if not _is_complete(jars()):
+        if jars_missing():
             return f"Kafka's jars are not in {jars().parent}: {ADDS}, or `python -m penchant.testing.servers kafka`"
         return None
 
@@ -64,7 +64,7 @@ class Kafka(Process):
         """
         if reason := java_missing():
             raise RuntimeError(reason)
-        if not _is_complete(jars()):
+        if jars_missing():
             tell(f"fetching Kafka {VERSION} (44 MB)")
             _fetch(jars())
         if has_library("confluent_kafka") and not _archive().exists():
@@ -158,10 +158,11 @@ def _archive() -> Path:
     return jars().parent / "classes.jsa"
 
 
-def _is_complete(libs: Path) -> bool:
-    """Whether Maven has finished on the very pom that is in this package."""
-    copied = libs.parent / "pom.xml"
-    return copied.is_file() and copied.read_bytes() == _POM.read_bytes() and any(libs.glob("kafka_*.jar"))
+def jars_missing() -> bool:
+    """Whether Maven has not finished on the very pom that is in this package."""
+    copied = jars().parent / "pom.xml"
+    complete = copied.is_file() and copied.read_bytes() == _POM.read_bytes() and any(jars().glob("kafka_*.jar"))
+    return not complete
 
 
 def _fetch(libs: Path) -> None:

@@ -34,12 +34,19 @@ class Postgres(Process):
         """Why none can run here (with its data in `folder`), in one sentence."""
         if not has_library("psycopg"):
             return "The PostgreSQL client is not installed: `pip install 'penchant[postgres]'` adds it"
+        if reason := cls.programs_missing():
+            return reason
+        if folder is not None and not _reaches(folder.resolve()):
+            return f"PostgreSQL does not run as root, and no other account can reach {folder}: choose another folder"
+        return None
+
+    @classmethod
+    def programs_missing(cls) -> str | None:
+        """Why there is no server program that can run here, in one sentence."""
         if not postgres_folders():
             return f"PostgreSQL is not installed: {ADDS}, or `apt-get install postgresql` as root"
         if _programs() is None:
             return "PostgreSQL does not run as root, and no other account can run the one that is installed here"
-        if folder is not None and not _reaches(folder.resolve()):
-            return f"PostgreSQL does not run as root, and no other account can reach {folder}: choose another folder"
         return None
 
     @property

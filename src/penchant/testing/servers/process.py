@@ -94,7 +94,7 @@ class Process(ABC):
         if reason:
             raise RuntimeError(reason)
         self.folder.mkdir(parents=True, exist_ok=True)
-        _end_left_over(self.folder)
+        end_left_over(self.folder)
         if not is_free(self.port):
             raise RuntimeError(f"another process has the port {self.port} of {self.name}")
         self.prepare()
@@ -204,7 +204,7 @@ def _children(pid: int) -> list[int]:
     return [int(word) for word in text.split()]
 
 
-def _end_left_over(folder: Path) -> None:
+def end_left_over(folder: Path) -> None:
     """End the process that a killed owner left running on this folder, if its command line still names the folder."""
     noted = folder / _PID
     try:
@@ -212,7 +212,7 @@ def _end_left_over(folder: Path) -> None:
     except (OSError, ValueError):
         return
     deadline = time.monotonic() + Process.stops_within
-    number = signal.SIGTERM
+    number = signal.SIGINT  # which all of them take as: at once, but in order
     while str(folder) in _arguments(pid):
         if time.monotonic() > deadline:
             number = signal.SIGKILL
