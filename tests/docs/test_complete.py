@@ -45,7 +45,9 @@ SECTIONS = {
     settings.Project: "## `[project]`",
     settings.ClockSettings: "## `[clock]`",
     settings.Log: "## `[log]`",
+    settings.OutboxSettings: "## `[outbox]`",
     settings.State: "## `[state]`",
+    settings.Copy: "## `[copy]`",
     settings.Archive: "## `[archive]`",
     settings.Server: "## `[server]`",
     settings.CatalogSettings: "## `[catalog]`",
@@ -130,7 +132,9 @@ def test_every_verb_and_option_is_documented() -> None:
     assert set(re.findall(r"^## penchant (\w+)$", text, re.M)) == set(commands)
     for name, command in commands.items():
         told = set(re.findall(r"`(--?[\w-]+)`", section(text, f"## penchant {name}")))
-        shown = [one for one in command.params if one.opts[0].startswith("-") and not one.hidden]
+        verbs = list(getattr(command, "commands", {"": command}).values())
+        params = [one for verb in verbs for one in verb.params]
+        shown = [one for one in params if one.opts[0].startswith("-") and not one.hidden]
         options = {max(one.opts, key=len) for one in shown} | {name for one in shown for name in one.secondary_opts}
         assert told == options - {"--help"}, name
 

@@ -12,7 +12,7 @@ from penchant.settings import Settings
 from serving.calls import Caller
 from serving.fake_engine import FakeEngine
 
-BOTH = {("get", "/healthz"), ("get", "/readyz"), ("get", "/metrics")}
+BOTH = {("get", "/healthz"), ("get", "/readyz"), ("get", "/metrics"), ("get", "/v1/status")}
 WRITING = {
     ("post", "/v1/events"),
     ("post", "/v1/items"),
@@ -28,7 +28,6 @@ READING = {
     ("get", "/v1/trending"),
     ("get", "/v1/items/{item_id}"),
     ("get", "/v1/users/{user_id}"),
-    ("get", "/v1/status"),
 }
 
 
@@ -38,7 +37,12 @@ def operations(document: dict[str, Any]) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("role", "offered", "refused"),
-    [("up", WRITING | READING, set()), ("collect", WRITING, READING), ("serve", READING, WRITING)],
+    [
+        ("up", WRITING | READING, set()),
+        ("collect", WRITING, READING),
+        ("serve", READING, WRITING),
+        ("stream", set(), WRITING | READING),
+    ],
 )
 def test_a_role_offers_its_routes_and_describes_no_others(
     fake: FakeEngine, settings: Settings, role: Role, offered: set[tuple[str, str]], refused: set[tuple[str, str]]

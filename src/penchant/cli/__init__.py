@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import penchant
+from penchant.cli.cluster import cluster
 from penchant.cli.demo import demo
 from penchant.cli.doctor import doctor
 from penchant.cli.evaluate import evaluate
@@ -16,7 +17,7 @@ from penchant.cli.init import init
 from penchant.cli.playlist import playlist
 from penchant.cli.recommend import recommend
 from penchant.cli.replay import replay
-from penchant.cli.services import collect, serve, stream, up
+from penchant.cli.services import collect, pictures, serve, stream, up
 from penchant.cli.train import train
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ app.command()(up)
 app.command()(collect)
 app.command()(stream)
 app.command()(serve)
+app.command()(pictures)
 app.command()(train)
 app.command()(evaluate)
 app.command()(replay)
@@ -58,6 +60,7 @@ app.command()(playlist)
 app.command()(explain)
 app.command()(demo)
 app.command()(doctor)
+app.add_typer(cluster, name="cluster")
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ ENDING = threading.Event()
 
 def create() -> FastAPI:
     """The application of this process; opens the folder named by PENCHANT_DIR."""
-    from penchant.assembly import open_folder
+    from penchant.assembly.services import open_service
     from penchant.serving.auth import load_keys
     from penchant.serving.http import create_app
 
@@ -36,7 +36,7 @@ def create() -> FastAPI:
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     role = os.environ.get("PENCHANT_ROLE", "up")
-    engine = open_folder(Path(os.environ["PENCHANT_DIR"]), fold=role == "up", environ=os.environ)
+    settings, engine = open_service(Path(os.environ["PENCHANT_DIR"]), role, environ=os.environ)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -47,8 +47,7 @@ def create() -> FastAPI:
         finally:
             engine.close()
 
-    settings = engine.parts.definition.settings
-    offered = cast("Role", role if role in ("collect", "serve") else "up")
+    offered = cast("Role", role if role in ("collect", "serve", "stream") else "up")
     return create_app(engine, settings, load_keys(os.environ), role=offered, lifespan=lifespan)
 
 

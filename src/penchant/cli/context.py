@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -23,14 +24,19 @@ out = Console(highlight=False)
 
 Dir = Annotated[
     Path | None,
-    typer.Option("--dir", help="The folder with penchant.toml; default: the nearest one upwards.", show_default=False),
+    typer.Option(
+        "--dir",
+        help="The folder with penchant.toml; default: PENCHANT_DIR, else the nearest one upwards.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 def folder(given: Path | None) -> Path:
     """The folder a verb works in; raises `InvalidSettings` when there is none."""
-    return find(given if given is not None else Path.cwd())
+    named = os.environ.get("PENCHANT_DIR")
+    return find(given if given is not None else Path(named) if named else Path.cwd())
 
 
 def settings_of(given: Path | None) -> tuple[Path, Settings]:

@@ -82,14 +82,16 @@ def counting_together() -> Iterator[None]:
             del os.environ[SHARED]
 
 
-class Folding:
-    """`penchant stream` in a process of its own: started again should it die, ended with the process that made it.
+class Beside:
+    """Another verb in a process of its own: started again should it die, ended with the process that made it.
 
     Its standard input is a pipe of which only this process has the other end: however this process ends, the pipe
-    does, and the fold finishes its batch and goes. Ctrl-C reaches this process alone, which ends the fold last.
+    does, and the other finishes what it has in hand and goes. Ctrl-C reaches this process alone, which ends the other
+    last.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, verb: str, folder: Path) -> None:
+        self._verb = verb
         self._folder = folder
         self._stopping = threading.Event()
         self._process = self._start()
@@ -97,7 +99,7 @@ class Folding:
         self._watch.start()
 
     def stop(self) -> None:
-        """Let it finish its batch, and wait for that."""
+        """Let it finish what it has in hand, and wait for that."""
         self._stopping.set()
         self._process.terminate()
         try:
@@ -106,7 +108,7 @@ class Folding:
             self._process.kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        arguments = ["stream", "--lifeline", "--dir", str(self._folder)]
+        arguments = [self._verb, "--lifeline", "--dir", str(self._folder)]
         return subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "penchant", *arguments], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -116,7 +118,7 @@ class Folding:
             code = self._process.wait()
             if self._stopping.wait(_PAUSE_S):
                 return
-            err.print(f"the fold ended with {code}; it is started again", markup=False)
+            err.print(f"penchant {self._verb} ended with {code}; it is started again", markup=False)
             self._process = self._start()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,6 +21,13 @@ Port = Annotated[int | None, typer.Option(help="Default: [server] port; 0 takes 
 Workers = Annotated[
     int | None, typer.Option(help="Processes that answer requests; default: [server] workers.", min=1, max=64)
 ]
+ServicePort = Annotated[
+    int | None,
+    typer.Option(
+        "--port", help="Answer /healthz, /readyz and /metrics there; default: do not listen.", show_default=False
+    ),
+]
+Lifeline = Annotated[bool, typer.Option("--lifeline", hidden=True, help="End when standard input ends.")]
 ClockOption = Annotated[
     str | None, typer.Option("--clock", help="system or events; default: [clock] source.", show_default=False)
 ]
@@ -67,33 +73,53 @@ def serve(
 
 @clean
 def stream(
-    dir: Dir = None,
-    clock: ClockOption = None,
-    lifeline: Annotated[bool, typer.Option("--lifeline", hidden=True, help="End when standard input ends.")] = False,
+    dir: Dir = None, host: Host = None, port: ServicePort = None, clock: ClockOption = None, lifeline: Lifeline = False
 ) -> None:
     """Fold the log into the state until stopped (SIGTERM or Ctrl-C finish the batch in hand).
 
     \b
     penchant stream --dir films
+    penchant stream --port 8082       # with /healthz, /readyz and /metrics
     """
-    from penchant.assembly.parts import open_parts
-    from penchant.stream.runner import StreamRunner
+    folder, settings = _with_clock(dir, clock)
+    if port is not None:
+        _listen(dir, host, port, 1, clock, role="stream")
+        return
+    from penchant.assembly.services import open_fold
+
+    stop = _stopped_by_signals(lifeline)
+    fold = open_fold(folder, settings)
+    err.print(f"folding {folder} from position {fold.position()}", markup=False, soft_wrap=True)
+    fold.run(stop)
+    fold.close()
+
+
+@clean
+def pictures(dir: Dir = None, clock: ClockOption = None, lifeline: Lifeline = False) -> None:
+    """Renew the pictures of the items that this host's serve workers map (penchant serve starts it).
+
+    \b
+    penchant pictures --dir films
+    """
+    from penchant.assembly.cluster.parts import ClusterParts
+    from penchant.assembly.cluster.pictures import keep_pictures
 
     folder, settings = _with_clock(dir, clock)
-    parts = open_parts(folder, settings)
+    keep_pictures(ClusterParts.of(folder, settings), _stopped_by_signals(lifeline))
+
+
+def _stopped_by_signals(lifeline: bool) -> threading.Event:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if lifeline:
         threading.Thread(target=_until_end_of_input, args=(stop,), daemon=True).start()
-    runner = StreamRunner(parts.log, parts.store, parts.definition.folds())
-    err.print(f"folding {folder} from position {parts.store.position()}")
-    runner.run(stop)
-    parts.close()
+    return stop
 
 
 def _until_end_of_input(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4_096):  # not sys.stdin, whose lock an interpreter that ends would wait for
+        pass
     stop.set()
 
 
@@ -108,13 +134,15 @@ def _with_clock(dir: Path | None, clock: str | None) -> tuple[Path, Settings]:
 def _listen(
     dir: Path | None, host: str | None, port: int | None, workers: int | None, clock: str | None, *, role: str
 ) -> None:
+    from penchant.assembly.services import beside, check_role
     from penchant.cli.checkup import compiled
-    from penchant.cli.listening import Folding, bind, counting_together, run
+    from penchant.cli.listening import Beside, bind, counting_together, run
     from penchant.serving.auth import check_bind, load_keys
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     folder, settings = _with_clock(dir, clock)
+    check_role(settings, role)
     host = host or settings.server.host
     count = workers or settings.server.workers
     check_bind(host, load_keys(os.environ))
@@ -126,17 +154,17 @@ def _listen(
     os.environ["PENCHANT_DIR"] = str(folder)
     os.environ["PENCHANT_ROLE"] = role if alone or role != "up" else "serve+collect"
     name = f"[{host}]" if ":" in host else host
+    verb = beside(settings, role, alone=alone)
     with nullcontext() if alone else counting_together():
-        # With several workers the fold gets a process of its own, so that no worker's requests wait for it.
-        folding = None if alone or role != "up" else Folding(folder)
+        other = Beside(verb, folder) if verb else None
         err.print(
             f"penchant {role} on http://{name}:{port}  (docs at /docs, folder {folder})", markup=False, soft_wrap=True
         )
         try:
             run(sock, host, port, count)
         finally:
-            if folding is not None:
-                folding.stop()
+            if other is not None:
+                other.stop()
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

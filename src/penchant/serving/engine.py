@@ -48,9 +48,10 @@ class Engine:
         assigner: Assigner,
         clock: Clock,
         timer: Callable[[], float] = time.perf_counter,
+        patience: float = 0.0,
     ) -> None:
         self.live = live
-        self.impressions = ImpressionWriter(intake)
+        self.impressions = ImpressionWriter(intake, patience=patience)
         self._reading = reading
         self._reader = reader
         self._preparation = preparation

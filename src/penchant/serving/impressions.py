@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from penchant.telemetry import logger
 
 _encode = msgspec.json.Encoder()
 _CLOSE = None
+_PAUSE_S = 0.2
 
 
 def impression_of(
@@ -60,12 +62,14 @@ def impression_of(
 class ImpressionWriter:
     """A bounded queue before the log, so that a request never waits for the disk.
 
-    What is queued is written before `close` returns. While the log is full, impressions are dropped and counted:
-    slates go on.
+    What is queued is written before `close` returns. While the log is full they are tried again for `patience`
+    seconds; then, and when the queue is full, they are dropped and counted: slates go on.
     """
 
-    def __init__(self, intake: Intake, *, capacity: int = 20_000) -> None:
+    def __init__(self, intake: Intake, *, capacity: int = 20_000, patience: float = 0.0) -> None:
         self._intake = intake
+        self._patience = patience
+        self._closing = threading.Event()
         self._queue: queue.Queue[Event | None] = queue.Queue(capacity)
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="impressions", daemon=True)
@@ -84,6 +88,7 @@ class ImpressionWriter:
 
     def close(self) -> None:
         """Write what is queued and stop."""
+        self._closing.set()
         self._queue.put(_CLOSE)
         self._thread.join()
 
@@ -97,10 +102,20 @@ class ImpressionWriter:
             events = [event for event in batch if event is not None]
             try:
                 if events:
-                    self._intake.take(events)
+                    self._write(events)
             except LogFull as error:
                 self.dropped += len(events)
                 logger.error("%d impressions dropped: %s", len(events), error)
             finally:
                 for _ in batch:
                     self._queue.task_done()
+
+    def _write(self, events: list[Event]) -> None:
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                self._intake.take(events)
+                return
+            except LogFull:
+                if time.monotonic() >= deadline or self._closing.wait(_PAUSE_S):
+                    raise

@@ -12,10 +12,10 @@ from penchant.serving.metrics import Metrics
 from penchant.serving.ports import EnginePort
 from penchant.settings import Settings
 
-Role = Literal["up", "collect", "serve"]
-"""What a process is for: everything, taking events, answering."""
+Role = Literal["up", "collect", "serve", "stream"]
+"""What a process is for: everything, taking events, answering, folding."""
 
-_ALWAYS = ("/healthz", "/readyz", "/metrics")
+_ALWAYS = ("/healthz", "/readyz", "/metrics", "/v1/status")
 
 Handler = Callable[[Call], Awaitable[Reply]]
 
@@ -30,8 +30,10 @@ class Route:
     scope: Scope | None = "read"
 
     def offered(self, role: Role) -> bool:
-        """Whether a process of that role has it: collectors take events, servers answer, both say how they are."""
-        return role == "up" or self.path in _ALWAYS or (self.scope == "ingest") == (role == "collect")
+        """Whether a process of that role has it: collectors take events, servers answer, all say how they are."""
+        if role == "up" or self.path in _ALWAYS:
+            return True
+        return role != "stream" and (self.scope == "ingest") == (role == "collect")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,131 @@
+"""`penchant serve`: recommendations from the state in Redis and the mapped pictures of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import penchant
+from penchant.assembly.cluster.parts import ClusterParts
+from penchant.assembly.cluster.pictures import nothing, shared_pictures
+from penchant.assembly.cluster.relaying import Relaying
+from penchant.assembly.cluster.standing import Calm, ends_of
+from penchant.assembly.cluster.world import SharedWorld
+from penchant.assembly.published import Published
+from penchant.assembly.surfaces import SurfaceCompiler
+from penchant.assembly.warmup import WarmUp
+from penchant.experiments.assignment import Assignment
+from penchant.rerank.presentation import Wording
+from penchant.serving import wire
+from penchant.serving.answers import Answers
+from penchant.serving.call import new_request_id
+from penchant.serving.engine import Engine
+from penchant.serving.ingest import Ingest
+from penchant.serving.intake import OutboxIntake
+from penchant.serving.live import Compiled, Refresher
+from penchant.serving.queries import Preparation
+from penchant.serving.remote import RemoteState
+from penchant.serving.views import Views
+from penchant.settings import duration
+from penchant.stores.guarded import GuardedState
+from penchant.telemetry import logger
+
+_LOOK_S = 0.05
+"""How often a worker looks for a newer picture."""
+_PATIENCE_S = 120.0
+"""For so long impressions wait for an outbox that is away."""
+
+
+class Server:
+    """Answers; keeps nothing but what is in the state, the pictures and the artifacts. Starts before all of them."""
+
+    def __init__(self, parts: ClusterParts) -> None:
+        definition = parts.definition
+        settings = definition.settings
+        self._state = parts.state(duration(settings.state.timeout, "state.timeout"))
+        self._outbox = parts.outbox()
+        intake = OutboxIntake(self._outbox)
+        # The fold's time-outs: a relay may wait.
+        self._joins = parts.state()
+        self._relaying = Relaying(parts, self._outbox, self._joins)
+        guarded = GuardedState(self._state)
+        self._reading = RemoteState(guarded, parts.layout, parts.clock, ends_of(parts), pending=intake.pending)
+        self._published = Published(SurfaceCompiler(definition, parts.artifacts), parts.artifacts)
+        self._warm_up = WarmUp(definition)
+        compiled = self._published.first()
+        self.world = SharedWorld(shared_pictures(parts), nothing(parts), compiled, parts.clock)
+        self.engine = Engine(
+            intake=intake,
+            reading=self._reading,
+            reader=definition.reader,
+            live=self.world,
+            preparation=Preparation(definition.schema, settings.sources.segment),
+            fallback=SurfaceCompiler(definition, parts.artifacts).fallback(),
+            answers=Answers(definition.schema, Wording(definition.schema).text),
+            assigner=Assignment(settings.experiments),
+            clock=parts.clock,
+            patience=_PATIENCE_S,
+        )
+        self.views = Views(
+            reading=self._reading,
+            reader=definition.reader,
+            schema=definition.schema,
+            live=self.world,
+            clock=parts.clock,
+            build=penchant.__version__,
+        )
+        self._calm = Calm(self.views.status)
+        self._ingest = Ingest(intake, definition.schema)
+        self.world.refresh()
+        self._warm(compiled)
+        self._refresher = Refresher(self._renew, _LOOK_S, lambda error: logger.error("refresh: %s", error))
+
+    def recommend(self, request: wire.Request, request_id: str | None = None) -> wire.Answer:
+        """The slate for a request."""
+        return self.engine.recommend(request, request_id or new_request_id())
+
+    def send(self, raw_events: Sequence[object]) -> wire.Accepted:
+        """Into the outbox."""
+        return self._ingest.send(raw_events)
+
+    def item(self, item_id: str) -> wire.ItemAnswer:
+        """An item's live state."""
+        return self.views.item(item_id)
+
+    def user(self, user_id: str) -> wire.UserAnswer:
+        """A user's live state."""
+        return self.views.user(user_id)
+
+    def status(self) -> wire.Status:
+        """Where the engine stands, as last known while the state is away."""
+        return self._calm.status()
+
+    def wait(self, position: str, wait_ms: int) -> bool:
+        """Whether state and picture reach a token within `wait_ms`."""
+        return self.engine.wait(self._reading.place(position, "position"), None, wait_ms)
+
+    def ready(self) -> list[str]:
+        """What is missing before requests can be answered from live state."""
+        missing = self.views.ready()
+        if not self.world.ready:
+            missing.append("no picture of the items yet (made from the state in Redis by this host's pictures process)")
+        return missing
+
+    def close(self) -> None:
+        """Write what is queued and close the connections."""
+        self._refresher.close()
+        self.engine.close()
+        self._relaying.close()
+        self._outbox.close()
+        self._state.close()
+        self._joins.close()
+
+    def _renew(self) -> None:
+        compiled = self._published.newer(self.world.current.compiled)
+        if compiled is None:
+            self.world.refresh()
+            return
+        self._warm(compiled)
+        self.world.swap(compiled)
+
+    def _warm(self, compiled: Compiled) -> None:
+        self._warm_up.run(compiled, self.world.current.items)

@@ -1,0 +1,133 @@
+"""`penchant stream`: the worker that folds its share of the partitions, and what it keeps beside the state."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Sequence
+
+from penchant.assembly.cluster.keeping import Keeping
+from penchant.assembly.cluster.parts import ClusterParts
+from penchant.assembly.cluster.standing import Calm, ends_of, status_of
+from penchant.core.backoff import Backoff
+from penchant.core.errors import LogUnavailable, NotFound, SettingsError
+from penchant.serving import wire
+from penchant.serving.remote import RemoteState
+from penchant.stream.worker import Worker
+from penchant.telemetry import RETRIES, logger
+
+
+class Folding:
+    """One worker, with the copy and the archive of what it folds. Starts before log and state, and waits for both."""
+
+    def __init__(self, parts: ClusterParts) -> None:
+        self.parts = parts
+        self.state = parts.state()
+        self.keeping = Keeping(parts, self.state)
+        self.worker = Worker(
+            parts.membership,
+            parts.sender,
+            parts.reader(),
+            self.state,
+            parts.sides(),
+            clock=parts.clock,
+            rng=random.SystemRandom(),
+            history=self.keeping.history,
+            recover=self.keeping.recover,
+            on_folded=self.keeping.folded,
+        )
+        self.waiting: str | None = "the log has not been reached yet"
+        """What has to come before folding can begin."""
+
+    def position(self) -> str:
+        """Where it begins is told partition by partition."""
+        return "the fences of its partitions"
+
+    def run(self, stop: threading.Event) -> None:
+        """Fold until told to stop."""
+        self._wait(stop)
+        if not stop.is_set():
+            self.keeping.start()
+            self.worker.run(stop)
+
+    def close(self) -> None:
+        """Bring copy and archive up to date and let go."""
+        self.keeping.close()
+        self.state.close()
+
+    def _wait(self, stop: threading.Event) -> None:
+        """For topics that are as they have to be, and a state that can be trusted with them."""
+        backoff = Backoff(random.SystemRandom())
+        while not stop.is_set():
+            try:
+                self.parts.ensure_topics()
+                self.waiting = "the state has not been reached yet"
+                for warning in self.state.check():
+                    logger.warning("%s", warning)
+                self.waiting = None
+                return
+            except SettingsError:
+                raise
+            except Exception as error:  # whatever is not there yet may come
+                self.waiting = str(error)
+                logger.warning("the fold waits: %s", error)
+                RETRIES.labels("log" if isinstance(error, LogUnavailable) else "state").inc()
+                stop.wait(backoff.next())
+
+
+class Streaming:
+    """A `Folding` with a face: health, readiness, metrics."""
+
+    def __init__(self, parts: ClusterParts) -> None:
+        self._folding = Folding(parts)
+        self._stop = threading.Event()
+        reading = RemoteState(self._folding.state, parts.layout, parts.clock, ends_of(parts))
+        self._calm = Calm(lambda: status_of(reading))
+        self._failed: str | None = None
+        self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
+        self._thread.start()
+
+    def status(self) -> wire.Status:
+        """How far the fold is."""
+        return self._calm.status()
+
+    def ready(self) -> list[str]:
+        """What it waits for; a worker without partitions is ready: others have them all."""
+        missing = [self._failed, self._folding.waiting, self._folding.worker.error]
+        return [one for one in missing if one is not None]
+
+    def close(self) -> None:
+        """Finish the batch in hand."""
+        self._stop.set()
+        self._thread.join()
+        self._folding.close()
+
+    def recommend(self, request: wire.Request, *, request_id: str) -> wire.Answer:
+        """Not here."""
+        del request, request_id
+        raise NotFound("this service folds; ask penchant serve")
+
+    def send(self, raw_events: Sequence[object]) -> wire.Accepted:
+        """Not here."""
+        del raw_events
+        raise NotFound("this service folds; send events to penchant collect")
+
+    def item(self, item_id: str) -> wire.ItemAnswer:
+        """Not here."""
+        raise NotFound(f"this service folds; ask penchant serve for {item_id!r}")
+
+    def user(self, user_id: str) -> wire.UserAnswer:
+        """Not here."""
+        raise NotFound(f"this service folds; ask penchant serve for {user_id!r}")
+
+    def wait(self, position: str, wait_ms: int) -> bool:
+        """Not here."""
+        del position, wait_ms
+        return False
+
+    def _run(self) -> None:
+        try:
+            self._folding.run(self._stop)
+        except Exception as error:  # the process goes on to say why it is not ready
+            logger.exception("the fold ended")
+            self._failed = f"the fold ended: {error}"

@@ -1,0 +1,94 @@
+"""What a process of each role runs, for settings of either kind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from penchant.assembly.cluster.parts import ClusterParts, is_distributed
+from penchant.assembly.embedded import open_folder
+from penchant.assembly.parts import open_parts
+from penchant.core.errors import SettingsError
+from penchant.serving.ports import EnginePort
+from penchant.settings import Settings, load
+from penchant.stream.runner import StreamRunner
+
+
+class Service(EnginePort, Protocol):
+    """What answers HTTP until it is closed."""
+
+    def close(self) -> None: ...
+
+
+class RunningFold(Protocol):
+    """What folds until it is stopped."""
+
+    def position(self) -> str: ...
+
+    def run(self, stop: threading.Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def check_role(settings: Settings, role: str) -> None:
+    """Raises `SettingsError` where a role does not go with the settings."""
+    if role == "up" and is_distributed(settings):
+        raise SettingsError(
+            f"penchant up runs everything in this folder, but log.url is {settings.log.url!r}; start penchant collect, "
+            "penchant stream and penchant serve, or all of them here with penchant cluster up"
+        )
+
+
+def beside(settings: Settings, role: str, *, alone: bool) -> str:
+    """The verb that a service of that role needs in a process beside it, "" for none."""
+    if role == "serve" and is_distributed(settings):
+        return "pictures"
+    # With several workers the fold gets a process of its own, so that no worker's requests wait for it.
+    return "stream" if role == "up" and not alone else ""
+
+
+def open_service(folder: Path, role: str, *, environ: Mapping[str, str] | None = None) -> tuple[Settings, Service]:
+    """The service that a worker process of that role is."""
+    settings = load(folder, environ)
+    if not is_distributed(settings):
+        return settings, open_folder(folder, settings=settings, fold=role in ("up", "stream"))
+    parts = ClusterParts.of(folder, settings)
+    if role == "collect":
+        from penchant.assembly.cluster.collector import Collector
+
+        return settings, Collector(parts)
+    if role == "stream":
+        from penchant.assembly.cluster.streaming import Streaming
+
+        return settings, Streaming(parts)
+    from penchant.assembly.cluster.server import Server
+
+    return settings, Server(parts)
+
+
+def open_fold(folder: Path, settings: Settings) -> RunningFold:
+    """What `penchant stream` runs without listening."""
+    if is_distributed(settings):
+        from penchant.assembly.cluster.streaming import Folding
+
+        return Folding(ClusterParts.of(folder, settings))
+    return _Folding(folder, settings)
+
+
+class _Folding:
+    """The fold of a folder."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._parts = open_parts(folder, settings)
+        self._runner = StreamRunner(self._parts.log, self._parts.store, self._parts.definition.folds())
+
+    def position(self) -> str:
+        return str(self._parts.store.position())
+
+    def run(self, stop: threading.Event) -> None:
+        self._runner.run(stop)
+
+    def close(self) -> None:
+        self._parts.close()
