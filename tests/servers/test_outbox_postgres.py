@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.pages import DOCS, blocks
 from penchant.core.clock import Clock, ManualClock
 from penchant.core.errors import LogFull, LogUnavailable, PenchantError, SettingsError
 from penchant.core.events import Interaction, ItemRemoved, ItemUpdate
@@ -82,6 +84,36 @@ def test_an_application_writes_in_its_own_transaction(outbox, database):
         assert outbox.append([click(id="a")]).duplicates == 1
         outbox.append([click(id="b")])
         assert not emit(db, {**PLAY, "id": "b"})
+
+
+def test_two_lines_of_python(outbox, database):
+    import penchant as pc
+    from penchant.client import emit as client_emit
+
+    with psycopg.connect(database) as db:
+        assert client_emit(db.cursor(), pc.Interaction(user_id="u1", item_id="i1", action="click", id="a")).fetchone()[
+            0
+        ]
+        assert not client_emit(db, {**PLAY, "id": "a"}).fetchone()[0]
+
+    async def later() -> None:
+        async with await psycopg.AsyncConnection.connect(database) as db:
+            await client_emit(db, pc.ItemRemoved(item_id="i1"))
+
+    asyncio.run(later())
+    assert [type(pending.event) for pending in read_all(outbox)] == [Interaction, ItemRemoved]
+
+
+def test_what_the_page_says_works(outbox, database):
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("CREATE TABLE orders (id int, buyer text, film text)")
+        for block in blocks(DOCS / "how-to" / "outbox.md"):
+            if block.language == "sql" and "SHOP" not in block.text.upper() and "SYSTEM" not in block.text:
+                db.execute(block.text)
+            elif block.language == "py":
+                exec(block.text, {"psycopg": psycopg, "url": database})
+        assert db.execute("SELECT id FROM orders ORDER BY id").fetchall() == [(812,), (813,)]
+        assert db.execute("SELECT count(*) FROM penchant.outbox").fetchone() == (2,)
 
 
 def test_an_application_needs_to_see_the_schema_only(outbox, database):
