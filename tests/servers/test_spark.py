@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from cli import made
 from features.world import DAY, HOUR, MINUTE, PLAN, READER, SCHEMA, _random_event, random_records
 from penchant.assembly.history import LogPrefix
 from penchant.catalog.fold import CatalogFold
+from penchant.cli import app
 from penchant.core.clock import ManualClock
 from penchant.core.events import Event, UserErased
 from penchant.core.log import Record
@@ -247,3 +250,31 @@ def test_erasures_and_times_before_1970(spark: Any) -> None:
             assert differences(offline(one, row), offline(other, row)) == (0, 0)
     features.close()
     duck.close()
+
+
+def test_the_page_on_spark_is_true(spark: Any) -> None:
+    assert spark
+    text = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "spark.md").read_text()
+    code = text.split("```py\n", 1)[1].split("```", 1)[0]
+    exec(compile(code, "spark.md", "exec"), {})
+
+
+def test_spark_makes_the_playlists_that_one_process_makes(spark: Any, tmp_path: Path) -> None:
+    assert spark
+    folder = made.folder(
+        tmp_path / "lists", made.SETTINGS.replace('title = "text"', 'title = "text"\ncreator = "category"')
+    )
+    events = made.events(n=3_000, items=150, users=300)
+    for event in events:
+        if event["type"] == "item":
+            event["attributes"]["creator"] = f"c{int(event['item_id'][1:]) % 40}"
+    source = made.jsonl(folder / "events.jsonl", events)
+    assert CliRunner().invoke(app, ["import", str(source), "--dir", str(folder)]).exit_code == 0
+    for name, more in (("one", []), ("many", ["--spark", "local[2]"])):
+        arguments = ["--out", str(tmp_path / f"{name}.jsonl"), "--dir", str(folder), "--surface", "home", *more]
+        result = CliRunner().invoke(app, ["playlist", *arguments])
+        assert result.exit_code == 0, result.output
+    one, many = ((tmp_path / f"{name}.jsonl").read_bytes().splitlines() for name in ("one", "many"))
+    assert len(one) == 300
+    assert one == many
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lists", "many.jsonl", "one.jsonl"]
