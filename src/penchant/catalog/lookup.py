@@ -9,6 +9,13 @@ from penchant.core.compile import kernel
 
 Ints = NDArray[np.int64]
 
+_NONE, _ONE = np.uint64(0), np.uint64(1)
+_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
+"""Times a power of two it has another number in its upper six bits for each."""
+_PLACES = np.zeros(64, np.int64)
+for _place in range(64):
+    _PLACES[((int(_DE_BRUIJN) << _place) & (2**64 - 1)) >> 58] = _place
+
 
 class Lookup:
     """Open addressing over hashes that are added in order of row. Not for several threads at once."""
@@ -36,7 +43,7 @@ class Lookup:
 
         Within a run rows ascend; hashes that are not known are left out.
         """
-        return _resolve(words, sizes, self._hashes, self._rows)
+        return _resolve(words, sizes, self._hashes, self._rows, self._count)
 
 
 @kernel
@@ -83,33 +90,40 @@ def _add(hashes: Ints, first: int, held: Ints, rows: NDArray[np.int32]) -> None:
 
 
 @kernel
-def _resolve(words: Ints, sizes: Ints, held: Ints, rows: NDArray[np.int32]) -> tuple[Ints, Ints, Ints]:
+def _resolve(words: Ints, sizes: Ints, held: Ints, rows: NDArray[np.int32], count: int) -> tuple[Ints, Ints, Ints]:
     last = len(rows) - 1
     offsets = np.zeros(len(sizes) + 1, np.int64)
-    largest = 0
-    for run in range(len(sizes)):
-        largest = max(largest, sizes[run])
     kept = np.empty(len(words) // 2, np.int64)
     counts = np.empty(len(words) // 2, np.int64)
-    packed = np.empty(largest, np.int64)
+    # The rows of a run as bits, from which they are read in order: a run is short, to sort it would cost far more.
+    bits = np.zeros((count >> 6) + 1, np.uint64)
+    place = np.empty(count, np.int32)
     start = 0
     end = 0
     for run in range(len(sizes)):
         size = sizes[run]
-        n = 0
+        first, beyond = len(bits), 0
         for k in range(size):
             wanted = words[start + k]
             at = wanted & last
             while rows[at] >= 0 and held[at] != wanted:
                 at = (at + 1) & last
-            if rows[at] >= 0:
-                packed[n] = (np.int64(rows[at]) << 31) | k  # one integer to sort by: the row, then the place
-                n += 1
-        ordered = np.sort(packed[:n])
-        for k in range(n):
-            kept[end] = ordered[k] >> 31
-            counts[end] = words[start + size + (ordered[k] & 0x7FFFFFFF)]
-            end += 1
+            row = rows[at]
+            if row >= 0:
+                word = row >> 6
+                bits[word] |= _ONE << np.uint64(row & 63)
+                place[row] = k
+                first, beyond = min(first, word), max(beyond, word + 1)
+        for word in range(first, beyond):
+            left = bits[word]
+            while left != _NONE:
+                lowest = left & (~left + _ONE)
+                row = (word << 6) | _PLACES[(lowest * _DE_BRUIJN) >> np.uint64(58)]
+                kept[end] = row
+                counts[end] = words[start + size + place[row]]
+                end += 1
+                left ^= lowest
+            bits[word] = _NONE
         offsets[run + 1] = end
         start += 2 * size
-    return offsets, kept[:end].copy(), counts[:end].copy()
+    return offsets, kept[:end], counts[:end]

@@ -12,7 +12,7 @@ from penchant.catalog.attributes import Categories, Column, Scalars, Tags, Texts
 from penchant.catalog.lookup import Lookup
 from penchant.core.clock import Millis
 from penchant.core.errors import ContractError
-from penchant.core.hashing import hash_id
+from penchant.core.hashing import hash_id, hash_utf8
 from penchant.core.items import LISTED, MISSING_TIME, UNKNOWN, Keyed
 from penchant.core.profiles import ItemProfile, decode_item
 from penchant.core.schema import Schema
@@ -56,7 +56,7 @@ class Roster:
 
     def row_of(self, key: Key) -> int:
         try:
-            return self.rows[hash_id(key[1:].decode())]
+            return self.rows[hash_utf8(key[1:])]
         except KeyError:
             raise ContractError(f"the state has {key!r}, but the catalogue has no such item") from None
 

@@ -99,12 +99,20 @@ class MemorySnapshot:
     def get_many(self, keys: Sequence[Key]) -> Sequence[bytes | None]:
         """The values, in the order of the keys."""
         with self._store._lock:
-            entries = [self._entry(key) for key in keys]
+            if self.before or self.cleared:
+                entries = [self._entry(key) for key in keys]
+            else:  # nothing was overwritten
+                entries = [*map(self._store._entries.get, keys)]
         return [None if entry is None else entry[1] for entry in entries]
 
     def changed(self, after: int, prefix: bytes) -> Sequence[Key]:
         """Keys that start with `prefix` and were last written by a commit past position `after`, in key order."""
         with self._store._lock:
+            if is_tracked(prefix) and not self.before and not self.cleared:
+                # Nothing was overwritten: whatever was written past `after` is the last of its key.
+                tracked = self._store._tracked
+                first = bisect_right(tracked, after, key=lambda entry: entry[0])
+                return sorted({key for _, key in tracked[first:] if key.startswith(prefix)})
             found = {
                 key
                 for key in self._candidates(after, prefix)
