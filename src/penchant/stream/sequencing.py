@@ -39,7 +39,7 @@ class Arrivals:
 
     def at(self, clock: Millis, message: Message, ts: Millis | None) -> Millis:
         """`ingested_at` of a message that says it happened at `ts`, in a partition whose clock stands at `clock`."""
-        arrived = message.appended_at
+        arrived = getattr(message.body, "ingested_at", 0) or message.appended_at
         if self.follows_events and ts is not None and ts < arrived:
             arrived = ts
         return arrived if arrived > clock else clock

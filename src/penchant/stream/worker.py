@@ -276,9 +276,14 @@ class Worker:
                 REPEATED.labels(message.partition.side).inc()
         folded = 0
         while waiting:
+            at = {partition: self._held[partition] for partition in waiting}
             folded += self._round({partition: some[: self._batch] for partition, some in waiting.items()})
-            waiting = {p: some[self._batch :] for p, some in waiting.items() if len(some) > self._batch}
-            waiting = {p: some for p, some in waiting.items() if p in self._held}
+            # Where the fence was found elsewhere, what is left does not follow it: it will be polled again.
+            waiting = {
+                partition: some[self._batch :]
+                for partition, some in waiting.items()
+                if len(some) > self._batch and self._held.get(partition) is at[partition]
+            }
         return folded
 
     def _round(self, messages: Mapping[Partition, Sequence[Message]]) -> int:
