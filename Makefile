@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+EXTRAS := $(VENV)/.servers
+COMPILE = $(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header
 ARGS   ?=
 
-.PHONY: help setup demo test check bench docs lock clean
+.PHONY: help setup servers demo test check bench docs lock clean
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
@@ -23,10 +25,22 @@ $(STAMP): pyproject.toml requirements.lock
 	fi
 	@touch $@
 
+servers: $(EXTRAS)  ## what the tests with real servers need: Kafka, PostgreSQL, Redis, Valkey, Spark, validators
+	@$(BIN)/python -m penchant.testing.servers
+
+$(EXTRAS): $(STAMP) requirements-servers.lock
+	@echo "installing servers and validators into $(VENV) (once; a few minutes)"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements-servers.lock; \
+	else \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-servers.lock; \
+	fi
+	@touch $@
+
 demo: setup  ## the whole loop on a simulated film service (ARGS=--once to stop at the end)
 	@$(BIN)/penchant demo $(ARGS)
 
-test: setup  ## all tests
+test: setup  ## all tests; those that need a server run after `make servers`
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup  ## what CI runs: lint, types, layers, budget, tests
@@ -43,9 +57,11 @@ bench: setup  ## measured figures beside a baseline of the same run
 docs: setup  ## run every code block of README and docs/
 	@$(BIN)/python -m pytest tests/docs
 
-lock: setup  ## renew requirements.lock from pyproject.toml
+lock: setup  ## renew requirements.lock and requirements-servers.lock from pyproject.toml
 	@$(BIN)/python -m pip install -q pip-tools
-	@$(BIN)/pip-compile -q --extra dev --extra kafka --extra redis --extra postgres --extra archive --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header -o requirements.lock pyproject.toml
+	@$(COMPILE) --extra dev --extra kafka --extra redis --extra postgres --extra archive -o requirements.lock pyproject.toml
+	@$(BIN)/python -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*extras['spark'], *extras['servers'], sep='\n')" \
+	  | $(COMPILE) -c requirements.lock --no-annotate -o requirements-servers.lock -
 
 clean:  ## forget the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
