@@ -45,6 +45,8 @@ class Extract:
     """`KEYED`: the attributes of users that the plan's item features are split by."""
     item_keys: Mapping[str, Ints]
     """`KEYED`: the attributes of items that the plan's user features are split by."""
+    item_touches: Mapping[str, Ints] | None = None
+    """`TOUCH` as the item side has them, where people and items have logs of their own; None where one log has both."""
 
 
 def extract(records: Iterable[Record], schema: Schema, plan: Plan) -> Extract:

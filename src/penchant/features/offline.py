@@ -13,29 +13,23 @@ import numpy as np
 
 from penchant.core.log import Record
 from penchant.core.schema import Schema
-from penchant.features.history import Ints, extract
+from penchant.features.history import Extract, Ints, extract
 from penchant.features.plan import Plan
-from penchant.features.recompute import PointInTime, Recomputed
+from penchant.features.recompute import PointInTime, Recomputed, load
 from penchant.features.spec import Side
 
 __all__ = ["OfflineFeatures", "Recomputed"]
 
 
 class OfflineFeatures:
-    """Records loaded into DuckDB; ask for as many points as you like.
+    """Records, or an extract of a log, loaded into DuckDB; ask for as many points as you like.
 
     Features of ["user", item attribute] and the like see the attributes as of each record's position.
     """
 
-    def __init__(self, plan: Plan, schema: Schema, records: Iterable[Record]) -> None:
+    def __init__(self, plan: Plan, schema: Schema, records: Iterable[Record] | Extract) -> None:
         self._engine = _DuckDb()
-        data = extract(records, schema, plan)
-        self._engine.table("touch", data.touches)
-        self._engine.view("touch_user", "touch")
-        self._engine.view("touch_item", "touch")
-        self._engine.table("erased", data.erased)
-        self._engine.table("keys_user", data.item_keys)
-        self._engine.table("keys_item", data.user_keys)
+        load(self._engine, records if isinstance(records, Extract) else extract(records, schema, plan))
         self._features = PointInTime(plan, self._engine)
 
     def close(self) -> None:
@@ -65,8 +59,8 @@ class _DuckDb:
         self._db.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM numpy_columns")
         self._db.unregister("numpy_columns")
 
-    def view(self, name: str, table: str) -> None:
-        self._db.execute(f"CREATE VIEW {name} AS SELECT * FROM {table}")
+    def view(self, name: str, query: str) -> None:
+        self._db.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
     def keep(self, name: str, query: str) -> None:
         self._db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from penchant.core.hashing import hash_id
 from penchant.core.items import Keyed
 from penchant.features.finalise import Finaliser
+from penchant.features.history import Extract
 from penchant.features.plan import ListState, Part, Plan, SidePlan
 from penchant.features.spec import Side
 from penchant.features.sql import LIST_COLUMNS, Statements
@@ -28,11 +29,26 @@ class Engine(Protocol):
     def table(self, name: str, columns: Mapping[str, Ints]) -> None:
         """Make a table, in place of the one of that name."""
 
+    def view(self, name: str, query: str) -> None:
+        """Give a query a name."""
+
     def keep(self, name: str, query: str) -> None:
         """Work out a query once and keep its rows under a name, in place of those before."""
 
     def rows(self, query: str) -> Mapping[str, Ints]:
         """The columns of a query's rows, in any order of rows."""
+
+
+def load(engine: Engine, data: Extract) -> None:
+    """Make the tables that `sql.Statements` read."""
+    engine.table("touch_user", data.touches)
+    if data.item_touches is None:
+        engine.view("touch_item", "SELECT * FROM touch_user")
+    else:
+        engine.table("touch_item", data.item_touches)
+    engine.table("erased", data.erased)
+    engine.table("keys_user", data.item_keys)
+    engine.table("keys_item", data.user_keys)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

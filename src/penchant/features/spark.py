@@ -16,9 +16,9 @@ import numpy as np
 from penchant.core.errors import SettingsError
 from penchant.core.log import Record
 from penchant.core.schema import Schema
-from penchant.features.history import Ints, extract
+from penchant.features.history import ERASED, KEYED, TOUCH, Extract, Ints, extract
 from penchant.features.plan import Plan
-from penchant.features.recompute import PointInTime, Recomputed
+from penchant.features.recompute import PointInTime, Recomputed, load
 from penchant.features.spec import Side
 
 if TYPE_CHECKING:
@@ -62,20 +62,27 @@ def session(master: str = "local[2]", **options: str) -> SparkSession:
     return builder.getOrCreate()
 
 
-class SparkFeatures:
-    """Records loaded into Spark; ask for as many points as you like, rather many at once than one by one.
+FRAME = {"touch_user": TOUCH, "touch_item": TOUCH, "erased": ERASED, "keys_user": KEYED, "keys_item": KEYED}
+"""Tables of a frame of rows: its columns are `table` (string), and `c0` to `c8` (bigint), the table's in order."""
 
-    Equal, integer by integer, to `OfflineFeatures`. `source` is records in order of position.
+
+class SparkFeatures:
+    """A log in Spark; ask for as many points as you like, rather many at once than one by one.
+
+    Equal, integer by integer, to `OfflineFeatures`. `source` is records in order of position, an extract of a log, or,
+    where that is too much for one process, a frame of the extract's rows (see `FRAME`), whose session is then used.
     """
 
-    def __init__(self, plan: Plan, schema: Schema, spark: SparkSession, source: Iterable[Record]) -> None:
-        self._engine = _Spark(spark)
-        data = extract(source, schema, plan)
-        self._engine.table("touch_user", data.touches)
-        self._engine.view("touch_item", "touch_user")
-        self._engine.table("erased", data.erased)
-        self._engine.table("keys_user", data.item_keys)
-        self._engine.table("keys_item", data.user_keys)
+    def __init__(
+        self, plan: Plan, schema: Schema, spark: SparkSession, source: Iterable[Record] | Extract | DataFrame
+    ) -> None:
+        rows: Any = source if hasattr(source, "sparkSession") else None
+        # Views are of a session: those of a frame can only stand in the frame's own.
+        self._engine = _Spark(spark.newSession() if rows is None else rows.sparkSession)
+        if rows is not None:
+            self._engine.adopt(rows)
+        else:
+            load(self._engine, source if isinstance(source, Extract) else extract(source, schema, plan))
         self._features = PointInTime(plan, self._engine)
 
     def close(self) -> None:
@@ -90,10 +97,10 @@ class SparkFeatures:
 
 
 class _Spark:
-    """A Spark session of its own, with its own names, as an `Engine`."""
+    """A Spark session as an `Engine`."""
 
     def __init__(self, spark: SparkSession) -> None:
-        self._spark: Any = spark.newSession()
+        self._spark: Any = spark
         self._spark.conf.set("spark.sql.ansi.enabled", "true")  # an overflow raises, as it does in DuckDB
         self._kept: dict[str, DataFrame] = {}
 
@@ -111,8 +118,15 @@ class _Spark:
         table = pyarrow.table({name: np.asarray(column, np.int64) for name, column in columns.items()})
         self._spark.createDataFrame(table).createOrReplaceTempView(name)
 
-    def view(self, name: str, table: str) -> None:
-        self._spark.table(table).createOrReplaceTempView(name)
+    def view(self, name: str, query: str) -> None:
+        self._spark.sql(query).createOrReplaceTempView(name)
+
+    def adopt(self, rows: Any) -> None:
+        """Take the tables from a frame of rows; it is worked out once."""
+        self._kept["rows"] = rows.cache()
+        for name, columns in FRAME.items():
+            chosen = [f"c{index} AS {column}" for index, column in enumerate(columns)]
+            rows.where(f"table = '{name}'").selectExpr(*chosen).createOrReplaceTempView(name)
 
     def keep(self, name: str, query: str) -> None:
         if name in self._kept:

@@ -71,14 +71,13 @@ class PartitionExtract:
             self._seen.pop(event.user_id, None)
             self.erased.append((hash_id(event.user_id), position))
             return
-        if not isinstance(event, Interaction | Impression) or not self._is_first(message, event.user_id, ingested_at):
+        first = self._is_first(message, getattr(event, "user_id", ""), ingested_at)
+        if not first or not isinstance(event, Interaction | Impression) or not event.user_id:
             return
         ts, verdict = stamped(event.ts, ingested_at, True, arrivals.lateness)
         q = 0
         if isinstance(event, Interaction) and event.action in self._schema.actions:
             q = self._schema.actions[event.action].quantise(event.value)
-        if not event.user_id:
-            return
         user = hash_id(event.user_id)
         record = Record(position, ingested_at, ts, verdict, q, event)
         for index, (action, value, present, item_id) in enumerate(acts(record, self._schema)):
