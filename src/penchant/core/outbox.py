@@ -12,11 +12,15 @@ from penchant.core.partitions import Layout, Partition, Place
 
 
 class Pending(NamedTuple):
-    """An event that waits; its `ts` is set: what the client said, but not later than `accepted_at`."""
+    """An event that waits; its `ts` is set: what the client said, but not later than `accepted_at`.
+
+    `ingested_at` as in `Sent`: an outbox that gives the history of another log says when that took it.
+    """
 
     place: Place
     accepted_at: Millis
     event: Event
+    ingested_at: Millis = 0
 
 
 @dataclass(frozen=True, slots=True)

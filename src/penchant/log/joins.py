@@ -85,16 +85,16 @@ class Joins:
 
     def decide(self, source: str, batch: Sequence[Pending]) -> list[Sent]:
         """The events as they are to be sent, in order; raises `StateUnavailable`. Nothing counts as sent by that."""
-        asks = any(named(event) for _, _, event in batch)
+        asks = any(named(event) for _, _, event, _ in batch)
         if not self._names or (not asks and self._count < self._max_waiting):
-            return [Sent(event, [{}] * len(named(event))) for _, _, event in batch]
+            return [Sent(event, [{}] * len(named(event))) for _, _, event, _ in batch]
         profiles = self._profiles(source, batch)
-        return [Sent(event, profiles.follow(event)) for _, _, event in batch]
+        return [Sent(event, profiles.follow(event)) for _, _, event, _ in batch]
 
     def sent(self, source: str, batch: Sequence[Pending]) -> None:
         """These are in the log now."""
         if self._names:
-            for place, _, event in batch:
+            for place, _, event, _ in batch:
                 if isinstance(event, ItemUpdate | ItemRemoved):
                     partition = self._layout.item(event.item_id)
                     if place > self._found.get((partition, source), _NOWHERE):
@@ -103,7 +103,7 @@ class Joins:
     def _profiles(self, source: str, batch: Sequence[Pending]) -> _Profiles:
         """The items of the batch as they are before it."""
         items: dict[Partition, dict[str, None]] = {partition: {} for partition in self._waiting}
-        for _, _, event in batch:
+        for _, _, event, _ in batch:
             for item_id in (event.item_id,) if isinstance(event, ItemUpdate | ItemRemoved) else named(event):
                 items.setdefault(self._layout.item(item_id), {})[item_id] = None
         wanted = [(partition, [META_KEY, *map(catalog_key, ids)]) for partition, ids in items.items()]
@@ -124,7 +124,7 @@ class Joins:
             for item_id in ids:
                 for change in self._of_item.get(item_id, ()):
                     profiles.follow(change.event)
-        for place, _, event in batch:
+        for place, _, event, _ in batch:
             if isinstance(event, ItemUpdate | ItemRemoved):
                 partition = self._layout.item(event.item_id)
                 # Sent before, and then not confirmed: the state, or what was found in the log, has it already.

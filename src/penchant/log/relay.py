@@ -11,7 +11,7 @@ from penchant.core.backoff import Backoff
 from penchant.core.errors import StateUnavailable
 from penchant.core.failpoint import Failpoint, no_failpoint
 from penchant.core.outbox import Outbox, Pending, entity_of, partition_of
-from penchant.core.partitions import Layout, Outgoing, Place, Sender
+from penchant.core.partitions import Layout, Outgoing, Place, Sender, Sent
 from penchant.log.joins import Joins
 from penchant.telemetry import OUTBOX_AGE, OUTBOX_PENDING, RELAYED, RETRIES, logger
 
@@ -115,10 +115,12 @@ class Relay:
         return True
 
     def _messages(self, source: str, batch: Sequence[Pending]) -> list[Outgoing]:
-        return [
-            Outgoing(partition_of(sent.event, self._layout), entity_of(sent.event), source, place, sent.event.id, sent)
-            for (place, _, _), sent in zip(batch, self._joins.decide(source, batch), strict=True)
-        ]
+        messages = []
+        for (place, _, event, ingested_at), sent in zip(batch, self._joins.decide(source, batch), strict=True):
+            body = Sent(sent.event, sent.attributes, ingested_at) if ingested_at else sent
+            partition = partition_of(event, self._layout)
+            messages.append(Outgoing(partition, entity_of(event), source, place, event.id, body))
+        return messages
 
     def _send(self, messages: Sequence[Outgoing]) -> None:
         try:

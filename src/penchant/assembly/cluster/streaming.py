@@ -23,7 +23,7 @@ class Folding:
     def __init__(self, parts: ClusterParts) -> None:
         self.parts = parts
         self.state = parts.state()
-        self.keeping = Keeping(parts, self.state)
+        self.keeping = Keeping(parts, self.state, lambda: self.worker.held)
         self.worker = Worker(
             parts.membership,
             parts.sender,
