@@ -45,10 +45,10 @@ def install(lanes: Sequence[str] = tuple(LANES), tell: Tell = print) -> list[str
         try:
             Kafka.install(tell)
         except RuntimeError as error:
-            left.append(str(error))
+            left.append(f"lane kafka: {error}")
     for lane in lanes:
         reason = LANES[lane]()
-        if reason:
+        if reason and not (lane == "kafka" and left):
             left.append(f"lane {lane}: {reason}")
     return left
 
