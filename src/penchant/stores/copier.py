@@ -135,6 +135,8 @@ class Copier:
         """See to it that what is noted holds everything that changed since the copy."""
         with self._lock:
             noted = self._noted.get(partition)
+            if noted is not None and current < noted.base:
+                noted = None  # the state was put back to before what was noted, and must be listed as it comes again
             if noted is not None and noted.base <= copied:
                 return
             if noted is None:
@@ -142,6 +144,8 @@ class Copier:
         # From here on every commit is noted, so that a listing that takes long misses nothing.
         listing = self._state.listing(partition, copied)
         gone = self._copy.keys(partition) - listing.present
+        if self._state.read([(partition, [])])[0].position < noted.base:
+            return
         self._failpoint("copy.listed")
         with self._lock:
             if self._noted.get(partition) is noted:

@@ -60,6 +60,8 @@ class Link:
 
     def good(self, answer: Any) -> Any:
         """An answer that is no error."""
+        if isinstance(answer, self._redis.exceptions.OutOfMemoryError):
+            raise StateUnavailable(f"{self.shown} is full: give it more memory (maxmemory)") from answer
         if isinstance(answer, self._redis.exceptions.RedisError):
             raise StateUnavailable(f"{self.shown}: {answer}") from answer
         return answer
