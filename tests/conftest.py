@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Generator
 from functools import cache
 from pathlib import Path
 
@@ -70,13 +69,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"lane {lane}: {reason}")
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> Generator[None, None, None]:
-    yield  # the very last line
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """After pytest's own last line."""
     counted = config.stash.get(LEFT_OUT, {})
-    if counted:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if counted and reporter is not None:
         told = ", ".join(f"{lane} ({tests})" for lane, tests in sorted(counted.items()))
         line = f"left out, tests that need a server: {told}; `make servers` adds them"
-        terminalreporter.write_line(line, yellow=True)
+        reporter.write_line(line, yellow=True)
