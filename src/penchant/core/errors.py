@@ -51,7 +51,14 @@ class LogUnavailable(PenchantError):
 
 
 class Forgotten(LogUnavailable):
-    """The log no longer keeps what was asked for: it is read from the archive, or the state is folded anew."""
+    """The log no longer keeps what was asked for: it is read from the archive, or the state is folded anew.
+
+    `kept_after`: the position after which it has all, where that is known.
+    """
+
+    def __init__(self, message: str, kept_after: int | None = None) -> None:
+        super().__init__(message)
+        self.kept_after = kept_after
 
 
 class StateUnavailable(PenchantError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,6 +17,7 @@ from penchant.telemetry import logger
 
 Driver = Any
 """What confluent_kafka gives: it is installed where it is needed only, and its types differ between versions."""
+_AGAIN_S = 0.05
 _LOGGED = 2
 """Of what librdkafka says on stderr, only what is critical: a broker that is away fills the screen otherwise."""
 
@@ -133,9 +135,7 @@ def _created(kafka: Driver, topic: str, result: Callable[[], object]) -> None:
 
 def _check(admins: Driver, admin: Driver, wanted: Mapping[str, int], timeout: float) -> None:
     for topic, count in wanted.items():
-        found = admin.list_topics(topic, timeout=timeout).topics[topic]
-        if found.error is not None or not found.partitions:
-            raise LogUnavailable(f"the topic {topic} is not there yet: {found.error}")
+        found = _found(admin, topic, timeout)
         if len(found.partitions) != count:
             raise SettingsError(
                 f"the topic {topic} has {len(found.partitions)} partitions, the settings say {count}: "
@@ -149,3 +149,15 @@ def _check(admins: Driver, admin: Driver, wanted: Mapping[str, int], timeout: fl
                 f"the topic {topic} has message.timestamp.type={kind}: arrival is told by the broker, "
                 f"set it to LogAppendTime (kafka-configs --alter --topic {topic})"
             )
+
+
+def _found(admin: Driver, topic: str, timeout: float) -> Driver:
+    """What the brokers say of a topic; one that was just created takes them a moment."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = admin.list_topics(topic, timeout=timeout).topics[topic]
+        if found.error is None and found.partitions:
+            return found
+        if time.monotonic() > deadline:
+            raise LogUnavailable(f"the topic {topic} is not there yet: {found.error}")
+        time.sleep(_AGAIN_S)

@@ -16,7 +16,6 @@ Protocol = Literal["auto", "consumer", "classic"]
 
 _COMMIT_S = 5.0
 _ASK_AGAIN_S = 1.0
-_SEEK_S = 5.0
 
 
 class KafkaMembership:
@@ -52,6 +51,7 @@ class KafkaMembership:
         self._waiting: dict[Partition, float] = {}
         self._raised: PenchantError | None = None
         self._renew = False
+        self._joined = False
         self._told = ""
         self._committed: dict[Partition, int] = {}
         self._commit_at = time.monotonic() + _COMMIT_S
@@ -94,20 +94,11 @@ class KafkaMembership:
         if partition not in self._after or self._consumer is None:
             return
         self._after[partition] = after
-        deadline = time.monotonic() + _SEEK_S
-        while True:
-            try:
-                self._consumer.seek(self._at(partition, after))
-            except self._driver.KafkaException as error:
-                # Just assigned: the fetcher has not begun yet.
-                if time.monotonic() > deadline:
-                    logger.warning("%s cannot go on after %d yet: %s", partition, after, error)
-                    del self._after[partition]
-                    self._waiting[partition] = time.monotonic()
-                    return
-                time.sleep(0.01)
-            else:
-                return
+        try:
+            self._consumer.seek(self._at(partition, after))
+        except self._driver.KafkaException:
+            # Just assigned, or out of range before: the fetcher of the partition does not run.
+            self._restart(partition, after)
 
     def ends(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         """The last positions that the broker told with the messages; those not heard of are missing."""
@@ -165,6 +156,7 @@ class KafkaMembership:
 
     def _on_assign(self, consumer: Driver, given: Sequence[Driver]) -> None:
         REBALANCES.inc()
+        self._joined = True
         partitions = [self._address.partition(one.topic, one.partition) for one in given]
         places = self._ask(partitions)
         known = [self._at(partition, places[partition]) for partition in partitions if partition in places]
@@ -215,10 +207,17 @@ class KafkaMembership:
         places = self._ask(due)
         for partition in due:
             if partition in places:
-                self.seek(partition, places[partition])
-            if partition in self._after:
-                self._consumer.resume([self._at(partition)])
+                self._restart(partition, places[partition])
         self._raise()
+
+    def _restart(self, partition: Partition, after: int) -> None:
+        try:
+            self._consumer.incremental_unassign([self._at(partition)])
+            self._consumer.incremental_assign([self._at(partition, after)])
+        except self._driver.KafkaException as error:
+            logger.warning("%s cannot go on after %d yet: %s", partition, after, error)
+            self._drop([partition])
+            self._waiting[partition] = time.monotonic() + _ASK_AGAIN_S
 
     def _trouble(self, one: Driver) -> None:
         error, codes = one.error(), self._driver.KafkaError
@@ -232,14 +231,12 @@ class KafkaMembership:
         self._heard(error)
 
     def _heard(self, error: Driver) -> None:
-        codes = self._driver.KafkaError
-        unsupported = {codes._UNSUPPORTED_FEATURE, codes.UNSUPPORTED_VERSION, codes.INCONSISTENT_GROUP_PROTOCOL}
-        if self._auto and self.protocol == "consumer" and error.code() in unsupported:
-            logger.info("the group protocol of Kafka 4 is not there (%s): the classic one is used", error)
-            self.protocol = "classic"
+        if error.fatal() or error.code() == self._driver.KafkaError._FATAL:
             self._renew = True
-        elif error.fatal():
-            self._renew = True
+            if self._auto and not self._joined and self.protocol == "consumer":
+                logger.info("the group protocol of Kafka 4 is not there, the classic one is used: %s", error)
+                self.protocol = "classic"
+                return
         text = str(error)
         if text != self._told:
             self._told = text

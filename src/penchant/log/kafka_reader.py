@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from penchant.core.errors import Forgotten, LogUnavailable
 from penchant.core.log import START
 from penchant.core.partitions import Message, Partition
 from penchant.log.kafka import Driver, KafkaAddress, driver, to_message, unavailable
 
+T = TypeVar("T")
+
 _IDLE = 4
+_AGAIN_S = 0.05
 _FRESH_S = 2.0
 """A consumer that stands where a read goes on holds messages fetched ahead; older ones may be of a log since lost."""
 
@@ -48,7 +52,7 @@ class KafkaPartitionReader:
         with self._standing(partition, after) as place:
             low, high = self._bounds(place.consumer, partition)
             if after < low:
-                raise Forgotten(f"{partition} is kept from position {low + 1} on only, not from {after + 1}")
+                raise Forgotten(f"{partition} is kept from position {low + 1} on only, not from {after + 1}", low)
             if after >= high or limit <= 0:
                 return []
             return self._fetch(place, partition, after, high, limit)
@@ -67,12 +71,17 @@ class KafkaPartitionReader:
             kafka.TopicPartition(self._address.topic(partition.side), partition.number): admins.OffsetSpec.latest()
             for partition in partitions
         }
-        found = self._admin.list_offsets(wanted, request_timeout=self._timeout)
-        try:
+        admin = self._admin
+
+        def ask(timeout: float) -> dict[Partition, int]:
+            found = admin.list_offsets(wanted, request_timeout=timeout)
             return {
-                self._address.partition(asked.topic, asked.partition): result.result(self._timeout).offset
+                self._address.partition(asked.topic, asked.partition): result.result(timeout).offset
                 for asked, result in found.items()
             }
+
+        try:
+            return self._patiently(ask) if wanted else {}
         except (kafka.KafkaException, TimeoutError) as error:
             raise unavailable("the ends of the log", error) from error
 
@@ -129,10 +138,26 @@ class KafkaPartitionReader:
         return _Place(self._driver.Consumer(settings))
 
     def _bounds(self, consumer: Driver, partition: Partition) -> tuple[int, int]:
-        found: tuple[int, int] | None = consumer.get_watermark_offsets(self._at(partition), timeout=self._timeout)
+        at = self._at(partition)
+        found: tuple[int, int] | None = self._patiently(
+            lambda timeout: consumer.get_watermark_offsets(at, timeout=timeout)
+        )
         if found is None:
             raise LogUnavailable(f"{self._address.brokers} did not say what {partition} keeps")
         return found
+
+    def _patiently(self, ask: Callable[[float], T]) -> T:
+        """Ask again while a partition moves to another broker, or was just created."""
+        errors = self._driver.KafkaError
+        moving = {errors.NOT_LEADER_FOR_PARTITION, errors.LEADER_NOT_AVAILABLE}
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return ask(max(0.1, deadline - time.monotonic()))
+            except self._driver.KafkaException as error:
+                if error.args[0].code() not in moving or time.monotonic() > deadline:
+                    raise
+                time.sleep(_AGAIN_S)
 
     def _at(self, partition: Partition, after: int = START) -> Driver:
         # A position is the offset of its message + 1, so the next message is at the offset `after`.

@@ -159,7 +159,8 @@ class MemoryBroker:
             self.check()
             kept = self._kept[partition]
             if after < kept.forgotten:
-                raise Forgotten(f"{partition} is kept from position {kept.forgotten + 1} on only, not from {after + 1}")
+                first = kept.forgotten + 1
+                raise Forgotten(f"{partition} is kept from position {first} on only, not from {after + 1}", first - 1)
             return kept.after(after, limit)
 
     def end(self, partition: Partition) -> int:
