@@ -13,11 +13,12 @@ from flow.test_crash import _finished
 from flow.world import DAY, HOUR, NOW, bits, folded_at_once, made_up
 from penchant.assembly.parts import Definition
 from penchant.core.clock import ManualClock
-from penchant.core.errors import LogUnavailable
+from penchant.core.errors import LogUnavailable, StateUnavailable
 from penchant.core.events import Event, Impression, Interaction, ItemRemoved, ItemUpdate, UserErased
 from penchant.core.log import START, Record
 from penchant.core.partitions import (
     META_KEY,
+    Commit,
     Layout,
     Message,
     Outgoing,
@@ -78,6 +79,31 @@ def sides_of(definition: Definition, layout: Layout, *, follows_events: bool = F
         lateness=LATENESS,
         follows_events=follows_events,
     )
+
+
+class Flaky:
+    """State behind a network: what it was asked may be done or not, and the answer is lost."""
+
+    def __init__(self, state: SeparateStores, rng: random.Random, chance: float) -> None:
+        self._state, self._rng, self._chance = state, rng, chance
+
+    def read(self, wanted: Any) -> Any:
+        self._fail()
+        return self._state.read(wanted)
+
+    def commit(self, commits: Sequence[Commit]) -> Sequence[int | None]:
+        self._fail()
+        if self._rng.random() < self._chance:
+            self._state.commit(commits[: self._rng.randrange(len(commits) + 1)])
+            raise StateUnavailable("no answer")
+        return self._state.commit(commits)
+
+    def partition(self, partition: Partition) -> Any:
+        return self._state.partition(partition)
+
+    def _fail(self) -> None:
+        if self._rng.random() < self._chance:
+            raise StateUnavailable("away")
 
 
 class Relay:
@@ -179,7 +205,7 @@ class Cluster:
         worker = self.workers[which]
         try:
             return worker.step(0)
-        except LogUnavailable:
+        except (LogUnavailable, StateUnavailable):
             return 1
         except Killed:
             membership: Any = worker._membership

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from flow.partitioned import POINTS, Cluster, compared, differing, drawn, plain
+from flow.partitioned import POINTS, Cluster, Flaky, compared, differing, drawn, plain
 from flow.world import HOUR, MINUTE, settings_of
 from penchant.assembly.parts import Definition
 from penchant.core.log import START
@@ -91,7 +92,7 @@ def test_nothing_that_fails_changes_the_state(
     definition: Definition, seed: int, figures: Callable[[str], None]
 ) -> None:
     print(f"PENCHANT_SEED={seed}")
-    cluster = Cluster(definition, seed, faults=FAULTS)
+    cluster = Cluster(definition, seed, faults=FAULTS, state=lambda state: Flaky(state, random.Random(seed), 0.02))
     # Two in one group, and two more that each believe all partitions their own.
     cluster.workers = [cluster.worker(), cluster.worker(), cluster.worker(lone=True), cluster.worker(lone=True)]
     rewound = disaster(cluster, seed, 120, idle=True)
@@ -220,7 +221,7 @@ def test_a_log_that_lost_people_s_messages_is_folded_as_it_is_now(definition: De
     cluster.settle()
     before = {row.place for row in cluster.relay.rows}
     all_records = cluster.records()
-    lost = Partition("users", cluster.rng.randrange(cluster.layout.users))
+    lost = max((p for p in cluster.layout.all() if p.side == "users"), key=cluster.broker.reader().end)
     end = cluster.broker.reader().end(lost)
     cluster.broker.lose(lost, end // 2)
     cluster.clock.advance(1_000)
