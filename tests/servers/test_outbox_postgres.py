@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -227,6 +229,31 @@ def test_a_server_that_was_away_comes_back(database, postgres):
     assert [pending.event.id for pending in read_all(outbox)] == ["a", "b"]
     assert outbox.lead()
     assert outbox.name == name
+    outbox.close()
+
+
+def test_a_server_that_hangs_costs_a_while_and_no_more(database):
+    outbox = open_outbox(database, timeout_ms=400)
+    outbox.append([click(id="a")])
+    assert outbox.lead()
+    with psycopg.connect(database, autocommit=True) as db:
+        found = db.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'penchant' AND datname = current_database()"
+        ).fetchall()
+        assert len(found) == 2
+        for (pid,) in found:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(LogFull):
+                outbox.append([click(id="b")])
+            assert not outbox.lead()
+            assert time.monotonic() - started < 10
+        finally:
+            for (pid,) in found:
+                os.kill(pid, signal.SIGCONT)
+    assert outbox.append([click(id="b"), click(id="c")]).accepted >= 1
+    assert sorted(pending.event.id for pending in read_all(outbox)) == ["a", "b", "c"]
     outbox.close()
 
 

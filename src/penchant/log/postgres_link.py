@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from penchant.core.backoff import Backoff
 from penchant.core.errors import LogUnavailable, SettingsError
+from penchant.log.postgres_watch import Watch
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -43,6 +44,7 @@ class PostgresLink:
         self._url = url
         self._prepare = prepare
         self._timeout_ms = timeout_ms
+        self._watch = Watch(1.5 * timeout_ms / 1_000)
         self._free = threading.Semaphore(size)
         self._idle: deque[tuple[float, Connection]] = deque()
         self._lock = threading.Lock()
@@ -66,7 +68,8 @@ class PostgresLink:
             with self._told():
                 db = self._take()
                 try:
-                    yield db
+                    with self._watch.over(db):
+                        yield db
                 except BaseException:
                     db.close()
                     raise
@@ -82,7 +85,8 @@ class PostgresLink:
     def alive(self, db: Connection) -> bool:
         """Whether a connection still is one; closed if not."""
         try:
-            db.execute("SELECT 1")
+            with self._watch.over(db):
+                db.execute("SELECT 1")
         except self._psycopg.Error:
             db.close()
             return False
@@ -92,6 +96,7 @@ class PostgresLink:
         """Close what is idle; what is in use is closed when it is given back."""
         self._closed = True
         self._drop_idle()
+        self._watch.close()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -135,12 +140,13 @@ class PostgresLink:
                 application_name="penchant",
             )
             try:
-                db.execute(
-                    "SELECT set_config('statement_timeout', %s, false),"
-                    " set_config('idle_in_transaction_session_timeout', %s, false)",
-                    (str(self._timeout_ms), str(2 * self._timeout_ms)),
-                )
-                self._prepare(db)
+                with self._watch.over(db):
+                    db.execute(
+                        "SELECT set_config('statement_timeout', %s, false),"
+                        " set_config('idle_in_transaction_session_timeout', %s, false)",
+                        (str(self._timeout_ms), str(2 * self._timeout_ms)),
+                    )
+                    self._prepare(db)
             except BaseException:
                 db.close()
                 raise
