@@ -143,7 +143,7 @@ def test_what_a_message_carries(tmp_path):
     world.outbox.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
 def test_every_event_counts_once_and_in_order_whatever_fails(seed):
     def play(world: World) -> None:
@@ -173,7 +173,7 @@ def test_every_event_counts_once_and_in_order_whatever_fails(seed):
     worlds(seed, play)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
 def test_zombies_that_think_they_lead_change_nothing(seed):
     def play(world: World) -> None:
@@ -204,7 +204,7 @@ def test_zombies_that_think_they_lead_change_nothing(seed):
     worlds(seed, play)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_join_is_that_of_the_outbox_order_however_far_behind_the_fold_is(seed):
     """Through crashes anywhere and a state put back to any older one, as long as sends come through whole."""

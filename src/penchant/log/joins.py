@@ -112,11 +112,9 @@ class Joins:
             self.resume()
             return self._profiles(source, batch)
         profiles = _Profiles(self._fold, self._names)
-        folded: dict[Partition, Place] = {}
         for (partition, keys), view in zip(wanted, views, strict=True):
-            folded[partition] = _folded(decode_meta(view.values[0]), source)
             profiles.load(keys[1:], view.values[1:])
-            self._forget(partition, folded[partition], view.position)
+            self._forget(partition, _folded(decode_meta(view.values[0]), source), view.position)
             self._positions[partition] = view.position
         if self._count >= self._max_waiting:
             raise StateUnavailable(f"{self._count:,} item events were sent and are not folded yet")
@@ -124,12 +122,6 @@ class Joins:
             for item_id in ids:
                 for change in self._of_item.get(item_id, ()):
                     profiles.follow(change.event)
-        for place, _, event, _ in batch:
-            if isinstance(event, ItemUpdate | ItemRemoved):
-                partition = self._layout.item(event.item_id)
-                # Sent before, and then not confirmed: the state, or what was found in the log, has it already.
-                if place <= max(folded[partition], self._found.get((partition, source), _NOWHERE)):
-                    profiles.skip.add(id(event))
         return profiles
 
     def _went_back(self, partitions: Iterable[Partition], views: Sequence[View]) -> bool:
@@ -181,8 +173,6 @@ class _Profiles:
         self._names = names
         self._blobs: dict[Key, bytes | None] = {}
         self._attributes: dict[str, dict[str, AttributeValue]] = {}
-        self.skip: set[int] = set()
-        """`id()` of events that change nothing."""
 
     def load(self, keys: Iterable[Key], values: Iterable[bytes | None]) -> None:
         self._blobs.update(zip(keys, values, strict=True))
@@ -196,9 +186,8 @@ class _Profiles:
     def follow(self, event: Event) -> list[dict[str, AttributeValue]]:
         """The attributes of the items that the event names; an item event changes its item."""
         if isinstance(event, ItemUpdate | ItemRemoved):
-            if id(event) not in self.skip:
-                self._attributes.pop(event.item_id, None)
-                self._fold.apply([Record(1, 0, 0, ACCEPTED, 0, event)], self)
+            self._attributes.pop(event.item_id, None)
+            self._fold.apply([Record(1, 0, 0, ACCEPTED, 0, event)], self)
             return []
         return [self._of(item_id) for item_id in named(event)]
 

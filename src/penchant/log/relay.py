@@ -107,7 +107,8 @@ class Relay:
         if not self._outbox.lead():
             return False
         if not led:
-            # Others may have relayed in the meantime: what they sent is found in the log.
+            # Others may have relayed in the meantime: what they sent is found in the log. And the outbox may be
+            # another one now, with other places.
             self._after = None
             self._dependency = "state"
             self._joins.resume()
