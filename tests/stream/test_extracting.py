@@ -97,7 +97,7 @@ class Cluster:
 
     def extracts(self) -> list[PartitionExtract]:
         reader = self.broker.reader()
-        return [PartitionExtract(sides(), SCHEMA, PLAN, partition).read(reader) for partition in LAYOUT.all()]
+        return [PartitionExtract(sides(), SCHEMA, PLAN, partition).read(reader.read) for partition in LAYOUT.all()]
 
 
 @pytest.fixture(scope="module")

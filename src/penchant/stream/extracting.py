@@ -6,12 +6,12 @@ embedded log says so itself; what features are is left to `features.sql`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from penchant.core.events import Impression, Interaction, UserErased
 from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, START, Record
-from penchant.core.partitions import Deeds, Message, Meta, Partition, PartitionReader, Sent
+from penchant.core.partitions import Deeds, Message, Meta, Partition, Sent
 from penchant.core.schema import Schema
 from penchant.core.stamping import stamped
 from penchant.features.fold import clamped
@@ -48,9 +48,9 @@ class PartitionExtract:
         self._fence = START
         self._seen: dict[str, Seen] = {}
 
-    def read(self, reader: PartitionReader) -> PartitionExtract:
-        """Take all that a reader has; raises `LogUnavailable`."""
-        while messages := reader.read(self.partition, self._fence, _READ):
+    def read(self, read: Callable[[Partition, int, int], Sequence[Message]]) -> PartitionExtract:
+        """Take all that `PartitionReader.read`, or the archive's, gives; raises `LogUnavailable`."""
+        while messages := read(self.partition, self._fence, _READ):
             self.take(messages)
         return self
 
