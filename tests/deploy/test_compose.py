@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from deploy.conftest import DEPLOY, run
+from penchant.cli import app
 from penchant.serving.auth import check_bind, load_keys
 from penchant.settings import parse
 
@@ -59,6 +61,13 @@ def test_our_services_listen_where_they_are_asked(name: str) -> None:
     assert service.get("ports", [f"127.0.0.1:{port}:{port}"]) == [f"127.0.0.1:{port}:{port}"]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_know_their_options(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in services()[name]["command"] if word.startswith("--")} <= known
 
 
 def test_settings_and_keys_are_those_of_penchant() -> None:
