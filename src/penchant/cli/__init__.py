@@ -14,7 +14,9 @@ from penchant.cli.evaluate import evaluate
 from penchant.cli.explain import explain
 from penchant.cli.importing import import_events
 from penchant.cli.init import init
+from penchant.cli.migrate import migrate
 from penchant.cli.playlist import playlist
+from penchant.cli.rebuild import rebuild
 from penchant.cli.recommend import recommend
 from penchant.cli.replay import replay
 from penchant.cli.services import collect, pictures, serve, stream, up
@@ -60,6 +62,8 @@ app.command()(playlist)
 app.command()(explain)
 app.command()(demo)
 app.command()(doctor)
+app.command()(migrate)
+app.command()(rebuild)
 app.add_typer(cluster, name="cluster")
 
 

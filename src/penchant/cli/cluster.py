@@ -52,10 +52,11 @@ def up(
         signal.signal(name, lambda *_: stop.set())
     with ExitStack() as stack:
         if local:
-            missing = LocalServers.missing()
+            servers = LocalServers(path, progress=_say)
+            missing = servers.missing()
             if missing:
                 raise PenchantError("; ".join(missing))
-            servers = stack.enter_context(LocalServers(path / "servers", progress=_say))
+            stack.enter_context(servers)
             environment |= servers.environment()
         load(path, environment)
         services = stack.enter_context(Services(path, environment))

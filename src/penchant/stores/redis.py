@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from typing import Any
 
@@ -140,6 +141,13 @@ class RedisState:
         command = SWAP.call([key], [instead_of or "", gid])
         (answer,) = self._run([(key, command)])
         return bool(self.link.good(answer)[0])
+
+    def beside(self, gid: str) -> RedisState:
+        """The state of another definition on the same servers, over the same connections."""
+        other = copy(self)
+        other.gid = check_name(gid)
+        other._names = {partition: Names.of(self._name, gid, partition) for partition in self.layout.all()}
+        return other
 
     def drop(self, gid: str) -> int:
         """Delete all state of a definition, on every server; how many keys there were. Looks through all keys."""

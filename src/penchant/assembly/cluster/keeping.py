@@ -7,13 +7,22 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from penchant.assembly.cluster.parts import ClusterParts
-from penchant.core.errors import FenceConflict, LogUnavailable, PenchantError, StateUnavailable
+from penchant.core.errors import FenceConflict, LogUnavailable, StateUnavailable
 from penchant.core.log import START
 from penchant.core.partitions import Commit, Partition, PartitionReader
+from penchant.log.archive_reader import ArchivedReader, Archiver
 from penchant.settings import duration
+from penchant.stores.copier import Copier
 from penchant.stores.redis import RedisState
 from penchant.stream.rebuild import FoldAnew, Reason
 from penchant.telemetry import COPY_AGE, REBUILDS, RETRIES, logger
+
+_ARCHIVES = Partition("users", 0)
+
+
+def history_of(parts: ClusterParts, reader: PartitionReader) -> PartitionReader:
+    """The log with what Kafka has forgotten of it."""
+    return ArchivedReader(parts.archive(), reader)
 
 
 class Keeping:
@@ -23,23 +32,34 @@ class Keeping:
     """
 
     def __init__(self, parts: ClusterParts, state: RedisState, held: Callable[[], Collection[Partition]]) -> None:
-        from penchant.stores.copier import Copier
-
         settings = parts.settings
         self._held = held
         self._anew = FoldAnew(state, parts.layout)
         self._copy = parts.copy()
         self._copier = None if self._copy is None else Copier(state, self._copy)
-        self._every = duration(settings.copy.every, "copy.every") / 1_000
         self._copied_at = time.monotonic()
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self.history: PartitionReader | None = None
+        self._reader = parts.reader()
+        archive = parts.archive()
+        self.history: PartitionReader = ArchivedReader(archive, self._reader)
+        self._archiver = Archiver(
+            self._reader,
+            archive,
+            parts.layout.all(),
+            parts.clock,
+            schema=parts.definition.schema,
+            lateness_ms=duration(settings.log.lateness, "log.lateness"),
+        )
+        every = {"archive": (self._archive, duration(settings.archive.every, "archive.every") / 1_000)}
+        if self._copier is not None:
+            every["copy"] = (self._flush, duration(settings.copy.every, "copy.every") / 1_000)
+        self._threads = [
+            threading.Thread(target=self._run, args=(step, seconds), name=name, daemon=True)
+            for name, (step, seconds) in every.items()
+        ]
 
     def start(self) -> None:
-        """Begin to copy."""
-        if self._copier is not None:
-            self._threads.append(threading.Thread(target=self._run, name="copy", daemon=True))
+        """Begin to copy and to archive."""
         for thread in self._threads:
             thread.start()
 
@@ -66,30 +86,38 @@ class Keeping:
         return self._anew(partition, reason)
 
     def close(self) -> None:
-        """Bring the copy up to date, if it can be, and let go."""
+        """Bring copy and archive up to date, if they can be, and let go."""
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         if self._copy is not None:
             self._copy.close()
+        self._reader.close()
 
-    def _run(self) -> None:
-        while True:
-            ended = self._stop.wait(self._every)
-            self._flush()
-            COPY_AGE.set(time.monotonic() - self._copied_at)
-            if ended:
-                return
+    def _run(self, step: Callable[[], None], seconds: float) -> None:
+        ended = False
+        while not ended:
+            ended = self._stop.wait(seconds)
+            try:
+                step()
+            except (StateUnavailable, LogUnavailable) as error:
+                RETRIES.labels(threading.current_thread().name).inc()
+                logger.warning("the %s waits: %s", threading.current_thread().name, error)
+            except Exception:
+                logger.exception("the %s stands still", threading.current_thread().name)
 
     def _flush(self) -> None:
         assert self._copier is not None
         try:
-            done = [self._copier.flush(partition) for partition in sorted(self._held())]
-        except (StateUnavailable, LogUnavailable) as error:
-            RETRIES.labels("copy").inc()
-            logger.warning("the copy waits: %s", error)
-        except PenchantError as error:
-            logger.error("the copy stands still: %s", error)
-        else:
-            if all(done):
+            if all([self._copier.flush(partition) for partition in sorted(self._held())]):
                 self._copied_at = time.monotonic()
+        finally:
+            COPY_AGE.set(time.monotonic() - self._copied_at)
+
+    def _archive(self) -> None:
+        if _ARCHIVES not in self._held():
+            return
+        while self._archiver.step() and not self._stop.is_set():
+            pass
+        self._archiver.tidy()

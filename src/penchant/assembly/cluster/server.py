@@ -106,6 +106,8 @@ class Server:
     def ready(self) -> list[str]:
         """What is missing before requests can be answered from live state."""
         missing = self.views.ready()
+        if not missing and self._state.active() not in (None, self._state.gid):
+            missing.append("the state of these settings, which another serves for: penchant rebuild makes it")
         if not self.world.ready:
             missing.append("no picture of the items yet (made from the state in Redis by this host's pictures process)")
         return missing

@@ -64,6 +64,7 @@ class Folding:
                 self.waiting = "the state has not been reached yet"
                 for warning in self.state.check():
                     logger.warning("%s", warning)
+                self.state.activate(self.state.gid, instead_of=None)  # unless there is one already
                 self.waiting = None
                 return
             except SettingsError:
