@@ -214,6 +214,7 @@ class KafkaMembership:
         try:
             self._consumer.incremental_unassign([self._at(partition)])
             self._consumer.incremental_assign([self._at(partition, after)])
+            self._consumer.resume([self._at(partition)])
         except self._driver.KafkaException as error:
             logger.warning("%s cannot go on after %d yet: %s", partition, after, error)
             self._drop([partition])
