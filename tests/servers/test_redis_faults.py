@@ -30,9 +30,19 @@ def opened(url: str, *, fingerprint: str = "f1", timeout_ms: int = 2_000, ttl_ms
     return RedisState(url, name="t", fingerprint=fingerprint, layout=LAYOUT, timeout_ms=timeout_ms, ttl_ms=ttl_ms)
 
 
+@pytest.fixture(
+    params=[pytest.param("redis", marks=pytest.mark.redis), pytest.param("valkey", marks=pytest.mark.valkey)]
+)
+def server(request: pytest.FixtureRequest) -> Redis:
+    """A server of either kind, empty."""
+    request.getfixturevalue(f"{request.param}_url")
+    server: Redis = request.getfixturevalue(f"{request.param}_server")
+    return server
+
+
 @pytest.fixture
-def state(redis_url: str) -> Iterator[RedisState]:
-    state = opened(redis_url)
+def state(server: Redis) -> Iterator[RedisState]:
+    state = opened(server.url)
     yield state
     state.close()
 
@@ -55,46 +65,46 @@ def fill(state: RedisState, start: int, end: int) -> None:
         assert list(state.commit(commits)) == [None] * len(commits)
 
 
-def test_a_server_that_forgot_the_scripts_is_given_them_again(state: RedisState, redis_server: Redis) -> None:
+def test_a_server_that_forgot_the_scripts_is_given_them_again(state: RedisState, server: Redis) -> None:
     fill(state, 0, 2)
-    redis_server.ask("SCRIPT", "FLUSH")
+    server.ask("SCRIPT", "FLUSH")
     chain = [Commit(ZERO, 2, 3, {b"ua": b"3"}), Commit(ZERO, 3, 4, {b"ua": b"4"}), Commit(ONE, 9, 10, {})]
     assert list(state.commit(chain)) == [None, None, 2]
     assert state.read([(ZERO, [b"ua"])]) == [View(4, [b"4"])]
 
 
-def test_killed_and_restarted_it_is_where_it_was(state: RedisState, redis_server: Redis) -> None:
+def test_killed_and_restarted_it_is_where_it_was(state: RedisState, server: Redis) -> None:
     fill(state, 0, 5)
     time.sleep(1.2)  # the append-only file is synced each second
-    redis_server.kill()
+    server.kill()
     with pytest.raises(StateUnavailable):
         state.read([(ZERO, [b"ua"])])
     with pytest.raises(StateUnavailable):
         state.commit([Commit(ZERO, 5, 6, {})])
-    redis_server.start()
+    server.start()
     assert eventually(state) == View(5, [b"5"])
     fill(state, 5, 7)
 
 
-def test_put_back_to_an_older_time_the_fence_tells(state: RedisState, redis_server: Redis) -> None:
+def test_put_back_to_an_older_time_the_fence_tells(state: RedisState, server: Redis) -> None:
     fill(state, 0, 3)
-    snapshot = redis_server.snapshot()
+    snapshot = server.snapshot()
     fill(state, 3, 9)
-    redis_server.restore(snapshot)
+    server.restore(snapshot)
     assert eventually(state) == View(3, [b"3"])
     assert list(state.commit([Commit(ZERO, 9, 10, {b"ua": b"10"})])) == [3]
     fill(state, 3, 9)
 
 
-def test_a_commit_whose_answer_was_lost_is_told_by_the_fence(state: RedisState, redis_server: Redis) -> None:
-    hasty = opened(redis_server.url, timeout_ms=100)
+def test_a_commit_whose_answer_was_lost_is_told_by_the_fence(state: RedisState, server: Redis) -> None:
+    hasty = opened(server.url, timeout_ms=100)
     fill(hasty, 0, 1)
-    redis_server.pause()
+    server.pause()
     try:
         with pytest.raises(StateUnavailable):
             hasty.commit([Commit(ZERO, 1, 2, {b"ua": b"2"})])
     finally:
-        redis_server.resume()
+        server.resume()
     view = eventually(state)
     assert view in (View(1, [b"1"]), View(2, [b"2"]))
     (found,) = hasty.commit([Commit(ZERO, 1, 2, {b"ua": b"2"})])
@@ -103,15 +113,13 @@ def test_a_commit_whose_answer_was_lost_is_told_by_the_fence(state: RedisState, 
     hasty.close()
 
 
-def test_a_server_that_hangs_costs_a_request_its_budget_and_then_nothing(
-    state: RedisState, redis_server: Redis
-) -> None:
+def test_a_server_that_hangs_costs_a_request_its_budget_and_then_nothing(state: RedisState, server: Redis) -> None:
     fill(state, 0, 1)
-    patient = opened(redis_server.url, timeout_ms=50)
+    patient = opened(server.url, timeout_ms=50)
     breaker = Breaker("redis test", rng=random.Random(1), open_s=0.5, cap_s=1.0)
     guarded = GuardedState(patient, breaker, budget_ms=50)
     assert list(guarded.read([(ZERO, [b"ua"])])) == [View(1, [b"1"])]
-    redis_server.pause()
+    server.pause()
     took = []
     try:
         for _ in range(200):
@@ -120,7 +128,7 @@ def test_a_server_that_hangs_costs_a_request_its_budget_and_then_nothing(
                 guarded.read([(ZERO, [b"ua"])])
             took.append(time.perf_counter() - started)
     finally:
-        redis_server.resume()
+        server.resume()
     assert breaker.open
     assert sum(seconds > 0.02 for seconds in took) <= 5  # three, and the one now and then that tries
     assert sorted(took)[100] < 0.005
@@ -135,6 +143,7 @@ def test_a_server_that_hangs_costs_a_request_its_budget_and_then_nothing(
     guarded.close()
 
 
+@pytest.mark.redis
 def test_it_is_opened_before_its_server(tmp_path: Path) -> None:
     with Redis(tmp_path / "late") as server:
         server.stop()
@@ -187,7 +196,7 @@ def test_of_two_who_load_the_later_wins(state: RedisState) -> None:
     other.close()
 
 
-def test_a_copy_restores_a_redis_that_lost_everything(state: RedisState, redis_server: Redis) -> None:
+def test_a_copy_restores_a_redis_that_lost_everything(state: RedisState, server: Redis) -> None:
     copy = SeparateStores(lambda _: MemoryStore(fingerprint="f1"), LAYOUT)
     copier = Copier(state, copy)
     for partition in (ZERO, ITEM):
@@ -200,7 +209,7 @@ def test_a_copy_restores_a_redis_that_lost_everything(state: RedisState, redis_s
         assert copy.partition(partition).position() == 8
     before = {partition: list(state.partition(partition).snapshot().scan(b"")) for partition in (ZERO, ITEM)}
     assert before == {partition: list(copy.partition(partition).snapshot().scan(b"")) for partition in (ZERO, ITEM)}
-    redis_server.ask("FLUSHALL")
+    server.ask("FLUSHALL")
     for partition in (ZERO, ITEM):
         assert copier.restore(partition, at_most=7) is None
         assert copier.restore(partition) == 8
@@ -209,8 +218,8 @@ def test_a_copy_restores_a_redis_that_lost_everything(state: RedisState, redis_s
         assert list(state.commit([Commit(partition, 8, 9, {b"u7": b"7"})])) == [None]
 
 
-def test_a_person_is_forgotten_as_a_whole(redis_url: str) -> None:
-    state = opened(redis_url, ttl_ms=900)
+def test_a_person_is_forgotten_as_a_whole(server: Redis) -> None:
+    state = opened(server.url, ttl_ms=900)
     state.commit([Commit(ZERO, START, 1, {b"ua": b"1", b"pa": b"1", b"da": b"1", b"ub": b"1", b"#meta": b"m"})])
     state.commit([Commit(ITEM, START, 1, {b"ia": b"1", b"ca": b"1"})])
     for position in range(1, 5):
@@ -223,6 +232,7 @@ def test_a_person_is_forgotten_as_a_whole(redis_url: str) -> None:
     state.close()
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize("where", ["redis_url", "cluster_url"])
 def test_definitions_lie_beside_each_other(where: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(where)
@@ -298,20 +308,21 @@ def test_a_server_set_up_well_has_no_warnings(redis_url: str, valkey_url: str, c
         state.close()
 
 
-def test_settings_that_lose_state_are_refused_or_told(state: RedisState, redis_server: Redis) -> None:
+def test_settings_that_lose_state_are_refused_or_told(state: RedisState, server: Redis) -> None:
     try:
-        redis_server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         (warning,) = state.check()
         assert "CONFIG SET maxmemory-policy noeviction" in warning
-        redis_server.ask("CONFIG", "SET", "maxmemory", "1gb")
+        server.ask("CONFIG", "SET", "maxmemory", "1gb")
         with pytest.raises(SettingsError, match="CONFIG SET maxmemory-policy noeviction"):
             state.check()
     finally:
-        redis_server.ask("CONFIG", "SET", "maxmemory", "0")
-        redis_server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        server.ask("CONFIG", "SET", "maxmemory", "0")
+        server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
     assert state.check() == []
 
 
+@pytest.mark.redis
 def test_a_server_that_keeps_nothing_or_tells_nothing(tmp_path: Path) -> None:
     with Redis(tmp_path / "a", settings={"appendonly": "no", "save": ""}) as server:
         state = opened(server.url)
@@ -337,6 +348,7 @@ def test_a_server_that_is_too_old(version: str, named: str) -> None:
         check_servers([lambda *_: version.encode()], "redis://there")
 
 
+@pytest.mark.redis
 def test_a_full_server_changes_nothing_and_says_so(tmp_path: Path) -> None:
     with Redis(tmp_path / "full", settings={"maxmemory": "4mb"}) as server:
         state, position = opened(server.url), 0

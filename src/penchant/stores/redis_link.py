@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from penchant.core.errors import SettingsError, StateUnavailable
@@ -30,6 +30,7 @@ class Link:
 
     def __init__(self, url: str, *, timeout_ms: int, setting: str = "[state] url") -> None:
         self._redis = _library()
+        self._pack = _packer()
         self._url = checked(url, setting)
         parts = urlsplit(url)
         self.shown = f"{parts.scheme}://{parts.hostname or parts.path}" + (f":{parts.port}" if parts.port else "")
@@ -138,7 +139,7 @@ class Link:
         connection = pool.get_connection()
         answers = []
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command(self._packed(connection, commands))
             for _ in commands:
                 try:
                     answers.append(connection.read_response())
@@ -150,6 +151,13 @@ class Link:
         finally:
             pool.release(connection)
         return answers
+
+    def _packed(self, connection: Any, commands: Sequence[Command]) -> list[bytes]:
+        """What goes over the wire; hiredis packs several times faster than redis-py around it."""
+        if self._pack is None:
+            packed: list[bytes] = connection.pack_commands(commands)
+            return packed
+        return [b"".join([self._pack(command) for command in commands])]
 
     def _spread(self, commands: Sequence[tuple[bytes, Command]]) -> list[Any]:
         """To each node what is for its keys; what has moved meanwhile is asked again where it is now."""
@@ -205,3 +213,13 @@ def _library() -> Any:
     except ImportError as error:
         raise SettingsError("a state in Redis needs redis-py: pip install 'penchant[redis]'") from error
     return redis
+
+
+def _packer() -> Callable[[Command], bytes] | None:
+    """Packs a command; None where hiredis is not installed or too old for it."""
+    try:
+        from hiredis import pack_command
+    except ImportError:
+        return None
+    packer: Any = pack_command
+    return cast("Callable[[Command], bytes]", packer)
