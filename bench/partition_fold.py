@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     worker.step(0)  # kernels are compiled, the group is joined
     begun = sum(stores.partition(p).position() for p in broker.layout.all() if p.side == "users")
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.process_time)
     started, spent = time.perf_counter(), time.process_time()
     if options.profile:
         profile.enable()

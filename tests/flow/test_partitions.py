@@ -273,6 +273,9 @@ class Archive:
     def end(self, partition: Partition) -> int:
         return self._kept[partition][-1].position if self._kept[partition] else START
 
+    def ends(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        return {partition: self.end(partition) for partition in partitions}
+
     def close(self) -> None:
         """Nothing."""
 

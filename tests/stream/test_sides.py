@@ -166,7 +166,7 @@ def test_a_deed_tells_what_the_person_was_then() -> None:
     assert [deed.verdict for deed in deeds] == [ACCEPTED, ACCEPTED, LATE]
     assert {deed.user for deed in deeds} == {hash_id("u")}
     pairs = sorted(pair for _, deed in deeds_of(told) for pair in deed.pairs)
-    assert pairs == [("i", hash_id("j")), ("j", hash_id("i"))]
+    assert pairs == [("i", [hash_id("j")]), ("j", [hash_id("i")])]
     assert meta.entities == 1
 
 
@@ -195,7 +195,7 @@ def test_erasure_drops_all_four_and_later_deeds_start_afresh() -> None:
 
 
 def test_deeds_are_counted_from_where_they_were_known() -> None:
-    deed = lambda position: Deed(position, NOW, ACCEPTED, "click", 0, False, 1, {}, ["i"], [])  # noqa: E731
+    deed = lambda position: Deed(position, NOW, NOW, ACCEPTED, "click", 0, False, 1, {}, ["i"], [])  # noqa: E731
     message = lambda position, *deeds: Message(  # noqa: E731
         Partition("items", 0), position, NOW, "abc/u000", (deeds[-1].position, 0), None, Deeds(list(deeds))
     )
@@ -217,21 +217,24 @@ def test_deeds_are_counted_from_where_they_were_known() -> None:
 
 def test_deeds_are_cut_between_positions_only() -> None:
     telling = Telling(Layout(users=1, items=1))
-    acts = [Act(n, NOW, 0, "", 0, False, "u", {}, [f"i{k}" for k in range(MOST // 2)], -1) for n in range(1, 6)]
-    acts.append(Act(6, NOW, 0, "", 0, False, "u", {}, [f"i{k}" for k in range(2 * MOST)], -1))
+    acts = [Act(n, NOW, NOW, 0, "", 0, False, "u", {}, [f"i{k}" for k in range(MOST // 2)], -1) for n in range(1, 6)]
+    acts.append(Act(6, NOW, NOW, 0, "", 0, False, "u", {}, [f"i{k}" for k in range(2 * MOST)], -1))
     told = list(telling.told(acts, {}, U0, "s"))
     assert [[deed.position for deed in one.body.deeds] for one in told] == [[1, 2], [3, 4], [5], [6]]  # type: ignore[union-attr]
     assert [one.place for one in told] == [(2, 0), (4, 0), (5, 0), (6, 0)]
 
 
 def test_the_clock_follows_the_events_where_it_is_told_to() -> None:
-    message = Message(U0, 1, NOW, "box", (0, 1), None, Sent(click()))
-    assert Arrivals(0).at(5, message, NOW - HOUR) == NOW
-    assert Arrivals(0).at(NOW + 1, message, NOW) == NOW + 1
-    events_ = Arrivals(0, follows_events=True)
-    assert events_.at(5, message, NOW - HOUR) == NOW - HOUR
-    assert events_.at(NOW - 1, message, NOW - HOUR) == NOW - 1
-    assert events_.at(5, message, NOW + HOUR) == NOW, "never past the broker's clock"
+    def at(clock: int, ts: int, ingested_at: int = 0, **options: bool) -> int:
+        message = Message(U0, 1, NOW, "box", (0, 1), None, Sent(click(ts=ts), [], ingested_at))
+        return Arrivals(0, **options).at(clock, message, ts)
+
+    assert at(5, NOW - HOUR) == NOW
+    assert at(NOW + 1, NOW) == NOW + 1
+    assert at(5, NOW - HOUR, NOW - 7) == NOW - 7, "history arrived when the log it comes from took it"
+    assert at(5, NOW - HOUR, follows_events=True) == NOW - HOUR
+    assert at(NOW - 1, NOW - HOUR, follows_events=True) == NOW - 1
+    assert at(5, NOW + HOUR, follows_events=True) == NOW, "never past the broker's clock"
 
 
 def test_fingerprints_name_what_state_and_deeds_depend_on() -> None:

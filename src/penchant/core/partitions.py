@@ -80,14 +80,15 @@ class Sent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a record of a user partition means for the items of one item partition.
 
-    Made by the fold of the user partition, the same however often it is folded. `position` is that of the record there;
-    `user` is the person's `hash_id` (that of "" for somebody erased) and `attributes` the person's category and tags
-    attributes at that position; `action` is "" for an impression; `pairs` are the counts of co-visitation to add, in
-    order: an item of this partition and the `hash_id` of its partner.
+    Made by the fold of the user partition, the same however often it is folded. `position`, `ts` and `ingested_at` are
+    those of the record there; `user` is the person's `hash_id` (that of "" for somebody erased) and `attributes` the
+    person's category and tags attributes at that position; `action` is "" for an impression; `pairs` are the counts of
+    co-visitation to add, in order: an item of this partition and the `hash_id`s of its partners.
     """
 
     position: int
     ts: Millis
+    ingested_at: Millis
     verdict: int
     action: str
     q: int
@@ -95,7 +96,7 @@ class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     user: int
     attributes: dict[str, AttributeValue]
     items: list[str]
-    pairs: list[tuple[str, int]]
+    pairs: list[tuple[str, list[int]]]
 
 
 class Deeds(msgspec.Struct, frozen=True, array_like=True, gc=False):

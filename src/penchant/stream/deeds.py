@@ -22,12 +22,16 @@ one item partition in one event of at most a megabyte."""
 _CACHE_SIZE = 200_000
 _NOBODY = hash_id("")
 
+Pairs = tuple[int, str, list[int]]
+"""The item partition of an item, the item, and the hashes of its partners."""
+
 
 class Act(NamedTuple):
     """A record of a user partition: what it says, the items it names, and which visit it is (-1: none)."""
 
     position: int
     ts: Millis
+    ingested_at: Millis
     verdict: int
     action: str
     q: int
@@ -55,23 +59,24 @@ class Telling:
         return number
 
     def told(
-        self, acts: Iterable[Act], pairs: Mapping[int, Sequence[tuple[str, int]]], partition: Partition, source: str
+        self, acts: Iterable[Act], pairs: Mapping[int, Sequence[Pairs]], partition: Partition, source: str
     ) -> Iterator[Outgoing]:
         """The messages of one user partition, in order within each item partition; `pairs` by visit."""
         by_number: dict[int, list[Deed]] = {}
         for act in acts:
-            if act.visit < 0 and len(act.items) == 1:
+            paired = pairs.get(act.visit)
+            if paired is None and len(act.items) == 1:
                 item_id = act.items[0]
-                by_number.setdefault(self.number(item_id), []).append(self._deed(act, [item_id], []))
+                by_number.setdefault(self.number(item_id), []).append(_deed(act, [item_id], []))
                 continue
             items: dict[int, list[str]] = {}
             for item_id in act.items:
                 items.setdefault(self.number(item_id), []).append(item_id)
-            counts: dict[int, list[tuple[str, int]]] = {}
-            for pair in pairs.get(act.visit, ()):
-                counts.setdefault(self.number(pair[0]), []).append(pair)
+            counts: dict[int, list[tuple[str, list[int]]]] = {}
+            for number, item_id, partners in paired or ():
+                counts.setdefault(number, []).append((item_id, partners))
             for number in items.keys() | counts.keys():
-                deed = self._deed(act, items.get(number, []), counts.get(number, []))
+                deed = _deed(act, items.get(number, []), counts.get(number, []))
                 by_number.setdefault(number, []).append(deed)
         for number in sorted(by_number):
             for deeds in _cut(by_number[number]):
@@ -79,21 +84,13 @@ class Telling:
                 place = (deeds[-1].position, 0)
                 yield Outgoing(target, str(partition), source, place, None, Deeds(deeds))
 
-    def _deed(self, act: Act, items: list[str], pairs: list[tuple[str, int]]) -> Deed:
-        if not items:  # only pairs: who did what is told where the item is
-            return Deed(act.position, act.ts, act.verdict, "", 0, False, _NOBODY, {}, items, pairs)
-        return Deed(
-            act.position,
-            act.ts,
-            act.verdict,
-            act.action,
-            act.q,
-            act.present,
-            hash_id(act.user_id),
-            act.attributes,
-            items,
-            pairs,
-        )
+
+def _deed(act: Act, items: list[str], pairs: list[tuple[str, list[int]]]) -> Deed:
+    position, ts, ingested_at, verdict, action, q, present, user_id, attributes, _, _ = act
+    if not items:  # only pairs: who did what is told where the item is
+        return Deed(position, ts, ingested_at, verdict, "", 0, False, _NOBODY, {}, items, pairs)
+    user = hash_id(user_id)
+    return Deed(position, ts, ingested_at, verdict, action, q, present, user, attributes, items, pairs)
 
 
 def _cut(deeds: list[Deed]) -> Iterator[list[Deed]]:

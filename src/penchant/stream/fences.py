@@ -43,8 +43,8 @@ class Fences:
         Fences are read before the log is asked, which only grows. A state that is ahead of its log is recovered.
         """
         located = self._read(partitions)
-        for partition in [p for p, held in located.items() if self.is_ahead(p, held.fence, ends)]:
-            end, old = self._reader.end(partition), located[partition].meta
+        for partition, end in self.ahead({p: held.fence for p, held in located.items()}, ends).items():
+            old = located[partition].meta
             REBUILDS.labels("ahead").inc()
             if partition.side == "users":
                 self._begun[partition] = old.epoch + 1, end
@@ -66,9 +66,11 @@ class Fences:
                 held.meta.epoch, held.meta.told = begun
         return located
 
-    def is_ahead(self, partition: Partition, fence: int, ends: Mapping[Partition, int]) -> bool:
-        """Whether the state has positions that the log does not have."""
-        return fence > ends.get(partition, START) and fence > self._reader.end(partition)
+    def ahead(self, fences: Mapping[Partition, int], ends: Mapping[Partition, int]) -> dict[Partition, int]:
+        """The partitions whose state has positions that the log does not have, and where their logs end."""
+        doubtful = [partition for partition, fence in fences.items() if fence > ends.get(partition, START)]
+        found = self._reader.ends(doubtful) if doubtful else {}
+        return {partition: found[partition] for partition in doubtful if fences[partition] > found[partition]}
 
     def is_forgotten(self, partition: Partition, fence: int) -> bool:
         """Whether the log no longer keeps what comes after the fence."""

@@ -126,12 +126,14 @@ class _Walk:
             self._profiles.remove(event)
 
     def _deeds(self, message: Message, body: Deeds) -> None:
-        meta, arrivals = self._batch.meta, self._fold.arrivals
+        meta = self._batch.meta
         features, add, items = self._fold.features, self._gathering.add, self._items
         position = message.position << INDEX_BITS
         index = 0
         for deed in body.deeds:
-            ingested_at = meta.clock = arrivals.at(meta.clock, message, deed.ts)
+            # A touch arrived when the record did, whenever it was told here: so blobs do not depend on that.
+            ingested_at = deed.ingested_at
+            meta.clock = max(meta.clock, ingested_at)
             if deed.items:
                 self._name(deed)
                 code = features.codes.get(deed.action, -1) if deed.action else features.impression
@@ -145,13 +147,13 @@ class _Walk:
                         at = position + min(index, _LAST)
                         add(item, deed.ts, at, ingested_at, code, deed.q, deed.present, deed.user, keys)
                         index += 1
-            for item_id, partner in deed.pairs:
+            for item_id, partners in deed.pairs:
                 table = self._pairs.get(item_id)
                 if table is None:
                     table = self._pairs[item_id] = len(self._paired)
                     self._paired.append((self._batch, neighbours_key(item_id)))
-                self._tables.append(table)
-                self._partners.append(partner)
+                self._tables += [table] * len(partners)
+                self._partners += partners
 
     def _name(self, deed: Deed) -> None:
         for item_id in deed.items:

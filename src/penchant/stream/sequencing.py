@@ -29,9 +29,10 @@ def seen_key(entity_id: str) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """When messages arrive: as the broker says, or with `follows_events` as the events themselves say.
+    """When events arrive: as the broker says, or with `follows_events` as the events themselves say.
 
-    `ingested_at` never goes back in a partition and is never past the broker's clock but for that.
+    `ingested_at` never goes back in a partition and is never past the broker's clock but for that. History that was
+    moved here arrived when the log that it comes from took it.
     """
 
     lateness: Millis

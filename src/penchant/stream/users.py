@@ -16,7 +16,7 @@ from penchant.features.plan import Plan
 from penchant.features.sides import FeatureSide, Gathering
 from penchant.retrieval.covisit_fold import Turns, positive_actions, recent_key
 from penchant.stream.batches import Batch
-from penchant.stream.deeds import Act, Telling
+from penchant.stream.deeds import Act, Pairs, Telling
 from penchant.stream.sequencing import Arrivals, Seen, seen_key
 
 _NO_ATTRIBUTES: dict[str, AttributeValue] = {}
@@ -78,15 +78,27 @@ class UsersFold:
             walk.finish()
         if sources is None:
             return []
-        pairs: dict[int, list[tuple[str, int]]] = {}
-        names, hashes = turns.items, turns.hashes.tolist()
-        for visit, item, partner in turns.pairs.tolist():
-            pairs.setdefault(visit, []).append((names[item], hashes[partner]))
+        pairs = self._paired(turns)
         told: list[Outgoing] = []
         for walk, source in zip(walks, sources, strict=True):
             acts = [act for act in walk.acts if act.position > walk.batch.meta.told]
             told += self.telling.told(acts, pairs, walk.batch.partition, source)
         return told
+
+    def _paired(self, turns: Turns) -> dict[int, list[Pairs]]:
+        """What each visit adds to which items: partners to the item visited, and that one to each of them."""
+        names, hashes = turns.items, turns.hashes.tolist()
+        paired = turns.pairs[::2]  # each is followed by its reverse
+        numbers = [self.telling.number(name) for name in names] if len(paired) else []
+        pairs: dict[int, list[Pairs]] = {}
+        last, mine, back = -1, [0], [0]
+        for visit, item, partner in paired.tolist():
+            if visit != last:
+                last, mine, back = visit, [], [hashes[item]]
+                of_visit = pairs[visit] = [(numbers[item], names[item], mine)]
+            mine.append(hashes[partner])
+            of_visit.append((numbers[partner], names[partner], back))
+        return pairs
 
 
 class _Slot:
@@ -171,7 +183,9 @@ class _Walk:
                 visit = len(self._turns)
                 self._turns.add(self._newest(user_id, turned).number, item_id, ts, position)
         attributes = self._attributes(user_id)
-        self.acts.append(Act(position, ts, verdict, event.action, q, present, user_id, attributes, (item_id,), visit))
+        self.acts.append(
+            Act(position, ts, ingested_at, verdict, event.action, q, present, user_id, attributes, (item_id,), visit)
+        )
 
     def _impression(
         self,
@@ -194,7 +208,8 @@ class _Walk:
             for index, item_id in enumerate(items):
                 keys = features.given.of(item_id, given[index] if index < len(given) else _NO_ATTRIBUTES)
                 add(slot, ts, position, ingested_at, features.impression, 0, False, hash_id(item_id), keys)
-        self.acts.append(Act(position, ts, verdict, "", 0, False, user_id, self._attributes(user_id), items, -1))
+        attributes = self._attributes(user_id)
+        self.acts.append(Act(position, ts, ingested_at, verdict, "", 0, False, user_id, attributes, items, -1))
 
     def _erase(self, user_id: str) -> None:
         batch = self.batch

@@ -221,8 +221,10 @@ class Worker:
             if view.position != held.fence:
                 logger.info("%s: found at %d, not at %d", partition, view.position, held.fence)
                 self._lose(partition)
-            elif partition in ends and self._fences.is_ahead(partition, held.fence, ends):
-                self._lose(partition)
+        # Only those whose ends are known: the others have not been read from yet, and are looked at when they are.
+        fences = {partition: held.fence for partition, held in self._held.items() if partition in ends}
+        for partition in self._fences.ahead(fences, ends):
+            self._lose(partition)
         self._measure(ends)
 
     def _lose(self, partition: Partition) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from penchant.core.clock import Millis
 from penchant.core.errors import Forgotten, LogUnavailable, StateUnavailable
-from penchant.core.events import Interaction, ItemRemoved
+from penchant.core.events import AttributeValue, Interaction, ItemRemoved
 from penchant.core.log import START
 from penchant.core.partitions import (
     Assigned,
@@ -184,7 +184,9 @@ class PartitionedLogContract:
         reader.close()
 
     def test_deeds_travel_like_events(self, broker: Broker) -> None:
-        deed = Deed(7, 99, 0, "click", -3, True, 2**63 + 5, {"country": "de", "age": 1.5}, ["i1"], [("i1", 2**64 - 1)])
+        attributes: dict[str, AttributeValue] = {"country": "de", "age": 1.5}
+        pairs = [("i1", [2**64 - 1, 3])]
+        deed = Deed(7, 99, 100, 0, "click", -3, True, 2**63 + 5, attributes, ["i1"], pairs)
         partition = Partition("items", 1)
         bodies: list[Sent | Deeds] = [Sent(ItemRemoved(item_id="i1", ts=4), [], 17), Deeds([deed, deed])]
         sender, reader = broker.sender(), broker.reader()
