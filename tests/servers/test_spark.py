@@ -16,13 +16,16 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import made
-from features.world import DAY, HOUR, MINUTE, PLAN, READER, SCHEMA, _random_event, random_records
+from features.world import DAY, HOUR, MINUTE, PLAN, READER, SCHEMA, TOML, _random_event, random_records
 from penchant.assembly.history import LogPrefix
+from penchant.assembly.parts import Definition
+from penchant.assembly.spark_log import archived
 from penchant.catalog.fold import CatalogFold
 from penchant.cli import app
 from penchant.core.clock import ManualClock
 from penchant.core.events import Event, UserErased
 from penchant.core.log import Record
+from penchant.core.partitions import Partition
 from penchant.core.state import item_key, user_key
 from penchant.features.blob import concatenate, words_of
 from penchant.features.fold import FeatureFold
@@ -30,9 +33,14 @@ from penchant.features.offline import OfflineFeatures, Recomputed
 from penchant.features.reader import last_rows, top_pairs
 from penchant.features.spark import SparkFeatures, session
 from penchant.features.spec import Side
+from penchant.log.archive import Archive
+from penchant.log.archive_rows import row_of, row_of_record
 from penchant.log.memory import MemoryLog
+from penchant.settings import parse
 from penchant.stores.memory import MemoryStore
+from penchant.stream.extracting import visible
 from penchant.stream.runner import StreamRunner
+from stream.test_extracting import LAYOUT, Cluster
 
 pytestmark = pytest.mark.spark
 
@@ -236,22 +244,6 @@ def _size(one: Online) -> int:
     return len(one.integers) + 2 * pairs + sum(map(len, rows))
 
 
-def test_erasures_and_times_before_1970(spark: Any) -> None:
-    records = random_records(np.random.default_rng(7), 700, start=0, step=40 * MINUTE)
-    rng = np.random.default_rng(8)
-    end = records[-1]
-    features, duck = SparkFeatures(PLAN, SCHEMA, spark, records), OfflineFeatures(PLAN, SCHEMA, records)
-    for side in SIDES:
-        entities = [f"{side[0]}{int(i)}" for i in rng.integers(0, 11, 300)]
-        positions = rng.integers(0, end.position + 1, 300)
-        now = rng.integers(0, end.ingested_at + DAY, 300)
-        one, other = (engine.evaluate(side, entities, positions, now) for engine in (features, duck))
-        for row in range(300):
-            assert differences(offline(one, row), offline(other, row)) == (0, 0)
-    features.close()
-    duck.close()
-
-
 def test_the_page_on_spark_is_true(spark: Any) -> None:
     assert spark
     text = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "spark.md").read_text()
@@ -278,3 +270,47 @@ def test_spark_makes_the_playlists_that_one_process_makes(spark: Any, tmp_path: 
     assert len(one) == 300
     assert one == many
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lists", "many.jsonl", "one.jsonl"]
+
+
+def test_spark_reads_the_archive_of_a_log_in_partitions(spark: Any, tmp_path: Path) -> None:
+    cluster = Cluster(seed=5, events=1_200)
+    archive = Archive(tmp_path / "archive")
+    for partition in LAYOUT.all():
+        clock, rows = 0, []
+        for message in cluster.broker.read(partition, 0, 100_000):
+            rows.append(row_of(message, clock, SCHEMA, 2 * DAY))
+            clock = rows[-1].ingested_at
+        for part in np.array_split(np.arange(len(rows)), 2):
+            after = rows[part[0] - 1].message.position if part[0] else 0
+            assert archive.append([rows[index] for index in part], {partition: after})
+    archive.close()
+    log = f'[log]\nurl = "kafka://127.0.0.1:1/t"\npartitions = {LAYOUT.users}\nitem_partitions = {LAYOUT.items}\n'
+    text = TOML.replace("[sources]", "[sources]\npartners = 3")  # as the fold that made the deeds has it
+    settings = parse(f'{log}[state]\nurl = "redis://127.0.0.1:1/0"\n{text}')
+    assert Definition.of(settings).plan.state_fingerprint == PLAN.state_fingerprint
+    features = SparkFeatures(PLAN, SCHEMA, spark, archived(spark, tmp_path, settings))
+    for side in SIDES:
+        entities, fences, now, blobs = (list(column) for column in zip(*cluster.asked[side], strict=True))
+        recomputed = features.evaluate(side, entities, [visible(side, fence) for fence in fences], now)
+        for row, blob in enumerate(blobs):
+            assert differences(online(side, blob, now[row]), offline(recomputed, row)) == (0, 0)
+    features.close()
+
+
+def test_spark_reads_the_archive_of_a_log_in_one_file(spark: Any, tmp_path: Path) -> None:
+    """With erasures, and with times before 1970, where division rounds the other way in SQL."""
+    records = random_records(np.random.default_rng(7), 700, start=0, step=40 * MINUTE)
+    rng, end = np.random.default_rng(8), records[-1]
+    partition, archive = Partition("users", 0), Archive(tmp_path / "archive")
+    assert archive.append([row_of_record(record, partition) for record in records], {partition: 0})
+    archive.close()
+    features = SparkFeatures(PLAN, SCHEMA, spark, archived(spark, tmp_path, parse(TOML)))
+    duck = OfflineFeatures(PLAN, SCHEMA, records)
+    for side in SIDES:
+        entities = [f"{side[0]}{int(i)}" for i in rng.integers(0, 11, 300)]
+        positions = rng.integers(0, end.position + 1, 300)
+        now = rng.integers(0, end.ingested_at + DAY, 300)
+        one, other = (engine.evaluate(side, entities, positions, now) for engine in (features, duck))
+        assert all(differences(offline(one, row), offline(other, row)) == (0, 0) for row in range(300))
+    features.close()
+    duck.close()
