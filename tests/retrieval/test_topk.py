@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from penchant.retrieval.topk import top_listed, top_mapped, top_rows
+from penchant.retrieval.topk import best_first, top_listed, top_mapped, top_rows
 from penchant.testing.oracles.retrieval import best_rows
 
 few = st.sampled_from([0.0, -0.0, 1.0, 1.5, -2.0, 3.0, np.nan, np.inf, -np.inf])
@@ -51,3 +51,9 @@ def test_many_rows_give_what_sorting_gives(seed, n, limit, zeros, eligible, leve
     rows, best = top_mapped(scores[to_row], to_row, mask, limit, 0.0, -1)
     assert rows.tolist() == expected
     assert best.tobytes() == scores[expected].tobytes()
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0]), max_size=60))
+def test_best_first_is_a_stable_descending_order(scores):
+    given = np.array(scores, np.float32)
+    assert best_first(given).tolist() == np.argsort(-given, kind="stable").tolist()

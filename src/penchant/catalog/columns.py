@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from penchant.catalog.parts import AnotherState, FeatureColumns, NeighbourColumns, ProfileColumns, Roster
 from penchant.core.clock import Millis
@@ -83,7 +83,7 @@ class ItemColumns:
         )
         return self._last
 
-    def _changed_keys(self, snapshot: Snapshot, prefix: bytes) -> Iterable[Key]:
+    def _changed_keys(self, snapshot: Snapshot, prefix: bytes) -> Sequence[Key]:
         """Keys written since the last picture; none for the first one, whose rows are all new anyway."""
         if self._last is None or snapshot.position == self._last.position:
             return ()
@@ -92,5 +92,5 @@ class ItemColumns:
     def _changed(self, snapshot: Snapshot, prefix: bytes) -> Iterable[tuple[Key, bytes | None]]:
         if self._last is None:
             return snapshot.scan(prefix)
-        keys = list(self._changed_keys(snapshot, prefix))
+        keys = self._changed_keys(snapshot, prefix)
         return zip(keys, snapshot.get_many(keys) if keys else (), strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,10 @@ class Lookup:
             self._hashes, self._rows, self._count = np.zeros(slots, np.int64), np.full(slots, -1, np.int32), 0
         _add(hashes, self._count, self._hashes, self._rows)
         self._count += len(hashes)
+
+    def find(self, hashes: Sequence[int]) -> Ints:
+        """The rows of hashes, -1 for those that are not known."""
+        return find_all(np.array(hashes, np.int64), self._hashes, self._rows).astype(np.int64)
 
     def resolve(self, words: Ints, sizes: Ints) -> tuple[Ints, Ints, Ints]:
         """Rows and counts from runs of `size` hashes followed by `size` counts: int64 offsets, rows, counts.

@@ -54,11 +54,13 @@ class Roster:
             self.ids.append(profile.item_id)
         self.lookup.extend(np.array([hash_id(profile.item_id) for profile in new], np.int64))
 
-    def row_of(self, key: Key) -> int:
-        try:
-            return self.rows[hash_utf8(key[1:])]
-        except KeyError:
-            raise ContractError(f"the state has {key!r}, but the catalogue has no such item") from None
+    def rows_of(self, keys: Sequence[Key]) -> IntArray:
+        """The rows of the items that keys are about."""
+        rows = self.lookup.find([hash_utf8(key[1:]) for key in keys])
+        if len(rows) and rows.min() < 0:
+            key = keys[int(rows.argmin())]
+            raise ContractError(f"the state has {key!r}, but the catalogue has no such item")
+        return rows
 
 
 class ProfileColumns:
@@ -112,13 +114,12 @@ class FeatureColumns:
         self.keyed: dict[str, Keyed] = {}
         self._empty = True
 
-    def renew(self, roster: Roster, changed: Iterable[Key], snapshot: Snapshot, now: Millis) -> None:
+    def renew(self, roster: Roster, changed: Sequence[Key], snapshot: Snapshot, now: Millis) -> None:
         """Read the items that are new, whose blob changed, and whose values change by time up to `now`."""
         count, known = len(roster.ids), len(self._next_change)
         stale = np.ones(count, np.bool_)
         stale[:known] = self._next_change <= now
-        for key in changed:
-            stale[roster.row_of(key)] = True
+        stale[roster.rows_of(changed)] = True
         rows = np.flatnonzero(stale)
         if not len(rows) and not self._empty:
             return
@@ -152,20 +153,22 @@ class NeighbourColumns:
         """Rows of which a partner was left out."""
 
     def renew(self, roster: Roster, changed: Iterable[tuple[Key, bytes | None]], snapshot: Snapshot) -> None:
-        found = {roster.row_of(key): blob or b"" for key, blob in changed}
+        runs = list(changed)
+        rows = roster.rows_of([key for key, _ in runs])
+        blobs = [blob or b"" for _, blob in runs]
         count, known = len(roster.ids), len(self.value.offsets) - 1
         if count > known:
-            again = sorted(self._lacking - found.keys())
-            blobs = snapshot.get_many([neighbours_key(roster.ids[row]) for row in again])
-            found.update((row, blob or b"") for row, blob in zip(again, blobs, strict=True))
-        elif not found:
+            again = sorted(self._lacking.difference(rows.tolist()))
+            blobs += [blob or b"" for blob in snapshot.get_many([neighbours_key(roster.ids[row]) for row in again])]
+            rows = np.concatenate([rows, np.array(again, np.int64)])
+        elif not runs:
             return
-        runs = sorted(found.items())
-        rows = np.array([row for row, _ in runs], np.int64)
-        sizes = np.array([len(blob) >> 4 for _, blob in runs], np.int64)
-        words = np.frombuffer(b"".join([blob for _, blob in runs]), "<i8")
+        order = np.argsort(rows)
+        rows, blobs = rows[order], [blobs[at] for at in order.tolist()]
+        sizes = np.fromiter(map(len, blobs), np.int64, len(blobs)) >> 4
+        words = np.frombuffer(b"".join(blobs), "<i8")
         joined = Keyed(*roster.lookup.resolve(words, sizes))
         lacks = np.diff(joined.offsets) < sizes
-        self._lacking -= found.keys()
+        self._lacking.difference_update(rows.tolist())
         self._lacking.update(rows[lacks].tolist())
         self.value = spliced_keyed(self.value, count, rows, joined)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant.catalog.arrays import offsets_of
 from penchant.core.candidates import Retrieved
 from penchant.core.compile import kernel
 from penchant.core.items import Items, Keyed
 from penchant.core.query import Query
-from penchant.retrieval.topk import NOTHING, walk
+from penchant.retrieval.topk import NOTHING, best_first, walk
 
 FEATURE = "popularity"
 SEGMENT_FEATURE = "popularity_segment"
@@ -58,16 +59,18 @@ class Popular:
             top = float(np.max(scores, initial=0.0, where=scores > 0))
             scores = np.ldexp(scores, -max(0, int(np.frexp(top)[1])))  # a power of two: the order stays as it was
         rows = np.flatnonzero(~np.isnan(scores)).astype(np.int32)
-        order = rows[np.argsort(-scores[rows], kind="stable")]
+        order = rows[best_first(scores[rows])]
         keyed = items.keyed.get(SEGMENT_FEATURE) if self.segmented else None
         if keyed is None:
             return PopularTable(order, scores)
         owners = np.repeat(np.arange(items.count, dtype=np.int32), np.diff(keyed.offsets[: items.count + 1]))
         keys, values = keyed.keys[: len(owners)], keyed.values[: len(owners)].astype(np.float32)
-        ranked = np.lexsort((owners, -values, keys))
-        ranked = ranked[values[ranked] > 0]
-        segments, starts = np.unique(keys[ranked], return_index=True)
-        return PopularTable(order, scores, keyed, segments, np.append(starts, len(ranked)), owners[ranked])
+        counted = np.flatnonzero(values > 0)
+        segments, sizes = np.unique(keys[counted], return_counts=True)
+        ranked = counted[best_first(values[counted])]
+        codes = np.searchsorted(segments, keys[ranked]).astype(np.uint16 if len(segments) < 1 << 16 else np.int64)
+        ranked = ranked[np.argsort(codes, kind="stable")]  # equal popularity stays in order of row
+        return PopularTable(order, scores, keyed, segments, offsets_of(sizes), owners[ranked])
 
     def retrieve(self, query: Query, limit: int) -> Retrieved:
         table = self._table(query)

@@ -13,6 +13,16 @@ NOTHING = Retrieved(np.empty(0, np.int32), np.empty(0, np.float32))
 NOTHING.rows.flags.writeable = NOTHING.scores.flags.writeable = False
 
 
+def best_first(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Indices by score, the largest first and equal ones as they stand; none may be NaN.
+
+    Score and index are packed into one integer, since to sort integers by value costs a fraction of a stable argsort.
+    """
+    bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)  # plus zero: -0.0 becomes 0.0
+    ascending = bits ^ ((bits >> 63) & 0x7FFFFFFF)
+    return np.sort(-ascending * (1 << 32) + np.arange(len(scores))) & 0xFFFFFFFF
+
+
 @kernel
 def _settle(scores: NDArray[np.float32], rows: NDArray[np.int32], size: int, score: float, row: int) -> None:
     """Put an entry at the root and let it sink; the root is the worst (lowest score, then highest row)."""
