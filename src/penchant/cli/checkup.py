@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx
 
+from penchant.assembly.cluster.checking import look
+from penchant.assembly.cluster.parts import ClusterParts, is_distributed
 from penchant.assembly.parts import Definition
 from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.cli.database import Check, LogFacts, Status, look_at_log, look_at_state
@@ -45,6 +47,12 @@ def examine(folder: Path, clock: Clock | None = None) -> list[Check]:
     if settings:
         run("settings", lambda: _definition(settings[0], definition))
     used = settings[0] if settings else Settings()
+    if settings and definition and is_distributed(used):
+        run("cluster", lambda: (Check(*found) for found in look(ClusterParts.of(folder, used))))
+        run("artifact", lambda: _artifact(folder, definition[0]))
+        run("keys", lambda: _keys(used))
+        run("server", lambda: _server(used))
+        return checks
     run("log", lambda: look_at_log(folder, used.log.url, logs))
     log = logs[0] if logs else None
     expected = definition[0].state_fingerprint if definition else None

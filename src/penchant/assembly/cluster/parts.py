@@ -114,19 +114,26 @@ class ClusterParts:
                 max_events=self.settings.outbox.max_events,
                 rng=random.SystemRandom(),
             )
-        scheme, _, rest = url.partition(":")
-        if scheme != "sqlite":
+        if not url.startswith("sqlite:"):
             raise SettingsError(f"outbox.url: {url!r} is not served; use sqlite: or postgresql://…")
         from penchant.log.outbox_sqlite import SqliteOutbox
 
         return SqliteOutbox(
-            self.folder / (rest.removeprefix("//") or "outbox.sqlite"),
+            self._outbox_file(),
             schema=self.definition.schema,
             layout=self.layout,
             clock=self.clock,
             lateness_ms=lateness,
             max_events=self.settings.outbox.max_events,
         )
+
+    def has_outbox(self) -> bool:
+        """Whether opening the outbox makes no new file."""
+        url = self.settings.outbox.url
+        return not url.startswith("sqlite:") or self._outbox_file().exists()
+
+    def _outbox_file(self) -> Path:
+        return self.folder / (self.settings.outbox.url.partition(":")[2].removeprefix("//") or "outbox.sqlite")
 
     def sender(self) -> Sender:
         """Into the log."""

@@ -6,10 +6,13 @@ import random
 import threading
 
 from penchant.assembly.cluster.parts import ClusterParts
+from penchant.core.backoff import Backoff
+from penchant.core.errors import LogUnavailable
 from penchant.core.outbox import Outbox
-from penchant.core.partitions import PartitionedState, Sender
+from penchant.core.partitions import PartitionedState
 from penchant.log.joins import Joins
 from penchant.log.relay import Relay
+from penchant.telemetry import RETRIES, logger
 
 
 class Relaying:
@@ -19,8 +22,8 @@ class Relaying:
         self._parts = parts
         self._stop = threading.Event()
         joins = Joins(state, parts.layout, parts.definition.schema, reader=parts.reader())
-        self.relay = Relay(outbox, self._sender, parts.layout, joins, rng=random.SystemRandom())
-        self._thread = threading.Thread(target=self.relay.run, args=(self._stop,), name="relay", daemon=True)
+        self._relay = Relay(outbox, parts.sender, parts.layout, joins, rng=random.SystemRandom())
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -28,6 +31,16 @@ class Relaying:
         self._stop.set()
         self._thread.join()
 
-    def _sender(self) -> Sender:
-        self._parts.ensure_topics()
-        return self._parts.sender()
+    def _run(self) -> None:
+        backoff = Backoff(random.SystemRandom())
+        while not self._stop.is_set():
+            try:
+                self._parts.ensure_topics()
+                break
+            except LogUnavailable as error:
+                RETRIES.labels("log").inc()
+                logger.warning("events wait in the outbox: %s", error)
+            except Exception:
+                logger.exception("events wait in the outbox")
+            self._stop.wait(backoff.next())
+        self._relay.run(self._stop)
