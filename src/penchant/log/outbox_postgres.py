@@ -175,18 +175,8 @@ class PostgresOutbox:
                 if not self._link.alive(self._leading):
                     self._leading = None
                 return self._leading is not None
-            if self._closed:
-                return False
-            db = self._link.dedicated()
-            try:
-                taken = db.execute("SELECT pg_try_advisory_lock(%s)", (_LEAD,)).fetchone()
-            except BaseException as error:
-                db.close()
-                raise LogUnavailable(f"{self._link.shown}: {error}") from error
-            if taken is not None and taken[0]:
-                self._leading = db
-            else:
-                db.close()
+            if not self._closed:
+                self._leading = self._link.locked(_LEAD)
             return self._leading is not None
 
     def resign(self) -> None:

@@ -77,10 +77,20 @@ class PostgresLink:
         finally:
             self._free.release()
 
-    def dedicated(self) -> Connection:
-        """A connection of the caller's own, to keep and to close."""
+    def locked(self, key: int) -> Connection | None:
+        """A connection of the caller's own that holds an advisory lock until it is closed; None while another does."""
         with self._told():
-            return self._connect()
+            db = self._connect()
+            try:
+                with self._watch.over(db):
+                    taken = db.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()
+            except BaseException:
+                db.close()
+                raise
+            if taken is not None and taken[0]:
+                return db
+            db.close()
+            return None
 
     def alive(self, db: Connection) -> bool:
         """Whether a connection still is one; closed if not."""
