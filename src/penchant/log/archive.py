@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import xxhash
@@ -27,6 +28,7 @@ OPEN_FILES = 32
 SMALL = 64 * 2**20
 """Larger files (bytes) are not merged any more."""
 _READ_AGAIN = 5
+_DAY_MS = 86_400_000
 
 Until = Callable[[int], bool]
 """Whether a position of a person is to be erased."""
@@ -38,7 +40,12 @@ def day_of(at: Millis) -> str:
     >>> day_of(1_700_000_000_000)
     '2023-11-14'
     """
-    return datetime.fromtimestamp(at / 1_000, UTC).strftime("%Y-%m-%d")
+    return _day(at // _DAY_MS)
+
+
+@lru_cache(maxsize=16)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * _DAY_MS / 1_000, UTC).strftime("%Y-%m-%d")
 
 
 class Archive:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
+import numpy as np
 
 from penchant.core.clock import Millis
 from penchant.core.events import Event, Impression, Interaction
@@ -50,6 +51,7 @@ and `row`, as the fold tells them. `body` is the message itself, as msgpack.
 DEEDS = "deeds"
 _SELECT = "partition, position, appended_at, source, place, row, event_id, body, type"
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+_NUMBERS = ("position", "ingested_at", "ts", "verdict", "q", "place", "row", "appended_at")
 _GROUP_ROWS = 20_000
 
 
@@ -183,13 +185,19 @@ def _quantised(event: Event, schema: Schema) -> int:
 
 
 def _insert(db: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> None:
-    columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     lists = list(columns.values())
     for row in rows:
         for values, value in zip(lists, _values(row), strict=True):
             values.append(value)
-    unnested = ", ".join(f'unnest(${name}::{kind}[]) AS "{name}"' for name, kind in COLUMNS.items())
-    db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT {unnested}", columns)
+    # Arrays go in much faster than lists, where there are no nulls and the type is certain.
+    db.register("numbers", {name: np.array(columns.pop(name), np.int64) for name in _NUMBERS})
+    unnested = ", ".join(f'unnest(${name}::{COLUMNS[name]}[]) AS "{name}"' for name in columns)
+    typed = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in COLUMNS.items())
+    db.execute(
+        f"CREATE OR REPLACE TEMP TABLE rows AS SELECT {typed} FROM (SELECT {unnested}) POSITIONAL JOIN numbers", columns
+    )
+    db.unregister("numbers")
 
 
 def _values(row: Row) -> Iterable[object]:
