@@ -118,7 +118,12 @@ class KafkaMembership:
         self._raise()
 
     def _open(self) -> None:
-        classic = {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": self._session_ms}
+        # With the protocol of Kafka 4 these are the broker's to say (group.consumer.session.timeout.ms and others).
+        classic = {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": self._session_ms,
+            "heartbeat.interval.ms": self._session_ms // 10,
+        }
         settings = self._address.client(
             **{
                 "group.id": self._group,
