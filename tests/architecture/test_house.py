@@ -22,6 +22,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_CATCH_ALL = {
     "pipeline/executor.py",
     "stream/runner.py",
+    "stream/worker.py",
+    "log/relay.py",
+    "assembly/cluster/keeping.py",
+    "assembly/cluster/relaying.py",
+    "assembly/cluster/streaming.py",
     "serving/http.py",
     "serving/live.py",
     "cli/context.py",
