@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import gc
 import pstats
 import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ import penchant
 from penchant.assembly.parts import Definition
 from penchant.core.clock import ManualClock
 from penchant.core.events import Interaction
-from penchant.core.partitions import Layout, Outgoing, Sent, decode_body, encode_body
+from penchant.core.partitions import Layout, Outgoing, Sender, Sent, decode_body, encode_body
 from penchant.log.memory_partitions import MemoryBroker
 from penchant.settings import parse
 from penchant.stores.memory import MemoryStore
@@ -35,10 +37,10 @@ GENRES = ("crime", "drama", "comedy", "war", "family", "horror")
 class Encoding:
     """A sender that pays for turning deeds into bytes and back, as one over a network does."""
 
-    def __init__(self, sender) -> None:
+    def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
-    def send(self, messages) -> None:
+    def send(self, messages: Sequence[Outgoing]) -> None:
         self._sender.send([m._replace(body=decode_body(encode_body(m.body), deeds=True)) for m in messages])
 
     def close(self) -> None:
@@ -84,6 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--poll", type=int, default=2_000)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args(arguments)
+    # As `penchant stream` does: deeds are many small lists, none of them in a cycle.
+    gc.set_threshold(50_000, 20, 100)
     definition, broker, clock = world(options.events, options.users, options.items, np.random.default_rng(1))
     stores = SeparateStores(lambda _: MemoryStore(fingerprint="f"), broker.layout)
     partners = definition.settings.sources.partners
