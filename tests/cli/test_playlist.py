@@ -12,13 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from cli import made
+from features.world import TOML
 from penchant.assembly import open_folder
+from penchant.assembly.cluster.parts import ClusterParts
+from penchant.assembly.cluster.playlists import cluster_world
+from penchant.assembly.playlists import Order, maker, playlists
 from penchant.cli import app
+from penchant.core.clock import ManualClock
+from penchant.core.partitions import Commit
+from penchant.core.state import profile_key, user_key
 from penchant.serving import wire
+from penchant.settings import parse
+from penchant.stores.memory import MemoryStore
+from penchant.stores.separate import SeparateStores
+from stream.test_extracting import LAYOUT, Cluster
 
 run = CliRunner()
 CREATORS = 67
@@ -180,3 +192,29 @@ def test_interrupted_it_leaves_the_file_as_it_was(served: Path, tmp_path: Path) 
     assert "stopped" in said
     assert [path.name for path in to.parent.iterdir()] == ["weekly.parquet"]
     assert to.read_bytes() == b"last week's"
+
+
+def test_a_state_in_partitions_gives_everybody_theirs(tmp_path: Path) -> None:
+    cluster = Cluster(seed=9, events=900)
+    log = f'[log]\nurl = "kafka://127.0.0.1:1/t"\npartitions = {LAYOUT.users}\nitem_partitions = {LAYOUT.items}\n'
+    settings = parse(f'{log}[state]\nurl = "redis://127.0.0.1:1/0"\n{TOML}')
+    state = SeparateStores(lambda _: MemoryStore(fingerprint=""), LAYOUT)
+    commits = [Commit(one, 0, cluster.fences[one], cluster.state[one]) for one in LAYOUT.all()]
+    assert state.commit(commits) == [None] * len(commits)
+    parts = ClusterParts.of(tmp_path, settings, clock=ManualClock(cluster.clock.now()))
+    order = Order(surface="home", n=4, share=0.5, by="genres")
+    with cluster_world(parts, state) as world:
+        assert world.items.count(b"c") == sum(key[:1] == b"c" for some in cluster.state.values() for key in some)
+        found = [json.loads(one) for one in playlists(world, order, None, lambda *_: None)]
+        some = [json.loads(one) for one in playlists(world, order, ["u3", "new", "u1"], lambda *_: None)]
+        make = maker(world, order).make
+        blobs = {user: cluster.state[LAYOUT.user(user)] for user in (one["user_id"] for one in found)}
+        for one in found:
+            user = one["user_id"]
+            blob, profile = blobs[user].get(user_key(user)), blobs[user].get(profile_key(user))
+            assert one == msgspec.to_builtins(make(user, cluster.fences[LAYOUT.user(user)], blob, profile))
+            assert one["position"] == str(cluster.fences[LAYOUT.user(user)])
+    known = {key[1:].decode() for one in cluster.state.values() for key in one if key[:1] in (b"u", b"p")}
+    assert [one["user_id"] for one in found] == sorted(known)
+    assert [one["user_id"] for one in some] == ["new", "u1", "u3"]
+    assert any(one["items"] for one in found)

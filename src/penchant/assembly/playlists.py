@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -48,20 +50,49 @@ class Person(NamedTuple):
     profile: bytes | None
 
 
-def fold_rest(parts: Parts) -> None:
-    """Bring the state to the end of the log."""
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """What a batch is made from. `people` gives everybody, or some, in the order of their ids as UTF-8."""
+
+    settings: Settings
+    artifacts: ArtifactStore
+    artifact: str
+    now: Millis
+    items: Snapshot
+    """The state of all items."""
+    people: Callable[[Sequence[str] | None], Generator[Person, None, None]]
+    known: int
+    """About how many people there are."""
+
+
+@contextmanager
+def folder_world(parts: Parts) -> Iterator[World]:
+    """The world of a folder as it is now, its log folded to the end; people and items are of one snapshot."""
     runner = StreamRunner(parts.log, parts.store, parts.definition.folds())
     while runner.step():
         pass
+    now = parts.clock.now()
+    snapshot = parts.store.snapshot()
+    try:
+        yield World(
+            parts.definition.settings,
+            parts.artifacts,
+            parts.artifacts.live() or "",
+            now,
+            snapshot,
+            lambda users: everybody(snapshot) if users is None else some(snapshot, users),
+            # Nearly all who have a profile did something as well.
+            max(snapshot.count(user_key("")), snapshot.count(profile_key(""))),
+        )
+    finally:
+        snapshot.close()
 
 
-def maker(
-    settings: Settings, artifacts: ArtifactStore, artifact: str, snapshot: Snapshot, now: Millis, order: Order
-) -> PlaylistMaker:
-    """The maker of an order in the world of a snapshot; raises `SettingsError` and `ArtifactError`."""
-    definition = Definition.of(settings)
-    compiled = SurfaceCompiler(definition, artifacts).compile(artifact)
-    items = ItemColumns(definition.schema, definition.reader).refresh(snapshot, now)
+def maker(world: World, order: Order) -> PlaylistMaker:
+    """The maker of an order; raises `SettingsError` and `ArtifactError`."""
+    settings, definition = world.settings, Definition.of(world.settings)
+    compiled = SurfaceCompiler(definition, world.artifacts).compile(world.artifact)
+    items = ItemColumns(definition.schema, definition.reader).refresh(world.items, world.now)
     caps = compiled.surfaces[order.surface].settings.select.caps
     return PlaylistMaker(
         live=Live(compiled, compiled.prepared(items)),
@@ -72,7 +103,7 @@ def maker(
         discovery=Discovery(order.share, order.by, caps, definition.schema),
         surface=order.surface,
         n=order.n,
-        now=now,
+        now=world.now,
     )
 
 
@@ -99,30 +130,20 @@ def some(snapshot: Snapshot, users: Sequence[str]) -> Generator[Person, None, No
             yield Person(user, snapshot.position, blob, profile)
 
 
-def playlists(parts: Parts, order: Order, users: Sequence[str] | None, tell: Progress) -> Generator[bytes, None, None]:
+def playlists(world: World, order: Order, users: Sequence[str] | None, tell: Progress) -> Generator[bytes, None, None]:
     """Everybody's playlist as JSON (`serving.playlists.Playlist`), or that of some users, in the order of their ids.
 
-    All are made from one snapshot and at one time, so equal state, time and order give equal bytes.
+    Equal state, time and order give equal bytes.
     """
-    now = parts.clock.now()
-    artifact = parts.artifacts.live() or ""
-    snapshot = parts.store.snapshot()
-    people = everybody(snapshot) if users is None else some(snapshot, users)
+    people = world.people(users)
     try:
-        make = maker(parts.definition.settings, parts.artifacts, artifact, snapshot, now, order).make
-        total = len(set(users)) if users is not None else _known(snapshot)
+        make = maker(world, order).make
+        total = len(set(users)) if users is not None else world.known
         made = 0
-        for done, person in enumerate(people, start=1):
+        for made, person in enumerate(people, start=1):
             yield msgspec.json.encode(make(*person))
-            if done % 100 == 0:
-                tell("making", done, max(done, total))
-            made = done
+            if made % 100 == 0:
+                tell("making", made, max(made, total))
         tell("making", made, made)
     finally:
         people.close()
-        snapshot.close()
-
-
-def _known(snapshot: Snapshot) -> int:
-    """About how many people there are: nearly all who have a profile did something as well."""
-    return max(snapshot.count(user_key("")), snapshot.count(profile_key("")))

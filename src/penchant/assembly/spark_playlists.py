@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penchant.assembly.parts import Definition, Parts
-from penchant.assembly.playlists import Order, Person, Progress, everybody, maker, some
+from penchant.assembly.parts import Definition
+from penchant.assembly.playlists import Order, Person, Progress, World, maker, some
 from penchant.core.log import START
 from penchant.core.state import catalog_key, item_key, neighbours_key
 from penchant.serving.playlists import PlaylistMaker
@@ -38,27 +38,25 @@ class _World(msgspec.Struct, frozen=True, kw_only=True):
     order: Order
 
 
-def freeze(parts: Parts, folder: Path, order: Order, users: Sequence[str] | None, tell: Progress) -> int:
+def freeze(world: World, folder: Path, order: Order, users: Sequence[str] | None, tell: Progress) -> int:
     """Write the world and the people into `folder`, which executors must be able to read; returns how many people."""
-    snapshot = parts.store.snapshot()
-    people = everybody(snapshot) if users is None else some(snapshot, users)
+    frozen = _World(
+        settings=world.settings,
+        artifacts=str(world.artifacts.folder.resolve()),
+        artifact=world.artifact,
+        position=world.items.position,
+        now=world.now,
+        order=order,
+    )
+    (folder / "world.json").write_bytes(msgspec.json.encode(frozen))
+    with (folder / "items.bin").open("wb") as file:
+        for prefix in _ITEM_KEYS:
+            file.writelines(map(_framed, world.items.scan(prefix)))
+    people = world.people(users)
     try:
-        world = _World(
-            settings=parts.definition.settings,
-            artifacts=str(parts.artifacts.folder.resolve()),
-            artifact=parts.artifacts.live() or "",
-            position=snapshot.position,
-            now=parts.clock.now(),
-            order=order,
-        )
-        (folder / "world.json").write_bytes(msgspec.json.encode(world))
-        with (folder / "items.bin").open("wb") as file:
-            for prefix in _ITEM_KEYS:
-                file.writelines(map(_framed, snapshot.scan(prefix)))
         return _write_people(people, folder / "people.parquet", tell)
     finally:
         people.close()
-        snapshot.close()
 
 
 def spark_playlists(spark: SparkSession, folder: Path, people: int, tell: Progress) -> Generator[bytes, None, None]:
@@ -93,15 +91,19 @@ def _making(folder: str) -> Callable[[Iterator[Any]], Iterator[Any]]:
 def _opened(folder: str) -> PlaylistMaker:
     """The maker of a frozen world; kept, as a worker makes many parts of one batch."""
     path = Path(folder)
-    world = msgspec.json.decode((path / "world.json").read_bytes(), type=_World)
-    store = Definition.of(world.settings).memory_store()
+    frozen = msgspec.json.decode((path / "world.json").read_bytes(), type=_World)
+    store = Definition.of(frozen.settings).memory_store()
     data = (path / "items.bin").read_bytes()
-    if world.position > START:
-        store.commit(START, world.position, dict(_entries(data)))
+    if frozen.position > START:
+        store.commit(START, frozen.position, dict(_entries(data)))
     snapshot = store.snapshot()
     try:
-        artifacts = ArtifactStore(Path(world.artifacts))
-        return maker(world.settings, artifacts, world.artifact, snapshot, world.now, world.order)
+        artifacts = ArtifactStore(Path(frozen.artifacts))
+        # The people come as rows.
+        world = World(
+            frozen.settings, artifacts, frozen.artifact, frozen.now, snapshot, lambda _: some(snapshot, ()), known=0
+        )
+        return maker(world, frozen.order)
     finally:
         snapshot.close()
 

@@ -19,8 +19,7 @@ from penchant.cli.progress import Tell, bars
 from penchant.core.errors import PenchantError
 
 if TYPE_CHECKING:
-    from penchant.assembly.parts import Parts
-    from penchant.assembly.playlists import Order
+    from penchant.assembly.playlists import Order, World
     from penchant.settings import Settings
 
 
@@ -57,9 +56,8 @@ def playlist(
     penchant playlist --out weekly.jsonl --surface home -n 50 --discovery 0.5 --by creator
     penchant playlist --out weekly.parquet --spark 'local[2]'
     """
-    from penchant.assembly.parts import open_parts
     from penchant.assembly.playlist_file import FORMATS, write
-    from penchant.assembly.playlists import Order, fold_rest
+    from penchant.assembly.playlists import Order
 
     if to.suffix not in FORMATS:
         raise typer.BadParameter(f"must end in {' or '.join(FORMATS)}", param_hint="--out")
@@ -69,17 +67,13 @@ def playlist(
     started = time.perf_counter()
     chosen = _ids(users)
     order = Order(surface=surface, n=n, share=discovery, by=by)
-    parts = open_parts(folder, settings)
-    try:
-        fold_rest(parts)
-        with (
-            bars() as tell,
-            _whole(to) as unfinished,
-            closing(_made(parts, order, chosen, spark, unfinished, tell)) as made,
-        ):
-            written = write(made, unfinished / to.name)
-    finally:
-        parts.close()
+    with (
+        _world(folder, settings) as world,
+        bars() as tell,
+        _whole(to) as unfinished,
+        closing(_made(world, order, chosen, spark, unfinished, tell)) as made,
+    ):
+        written = write(made, unfinished / to.name)
     seconds = time.perf_counter() - started
     if json:
         print_json({**msgspec.structs.asdict(written), "seconds": round(seconds, 3), "file": str(to)})
@@ -114,13 +108,31 @@ def _ids(path: Path | None) -> list[str] | None:
         raise PenchantError(f"--users: {path} cannot be read: {error}") from None
 
 
+@contextmanager
+def _world(folder: Path, settings: Settings) -> Iterator[World]:
+    from penchant.assembly.cluster.parts import ClusterParts, is_distributed
+
+    if is_distributed(settings):
+        from penchant.assembly.cluster.playlists import cluster_world
+
+        parts = ClusterParts.of(folder, settings)
+        with closing(parts.state()) as state, cluster_world(parts, state) as world:
+            yield world
+        return
+    from penchant.assembly.parts import open_parts
+    from penchant.assembly.playlists import folder_world
+
+    with closing(open_parts(folder, settings)) as opened, folder_world(opened) as world:
+        yield world
+
+
 def _made(
-    parts: Parts, order: Order, users: list[str] | None, spark: str | None, unfinished: Path, tell: Tell
+    world: World, order: Order, users: list[str] | None, spark: str | None, unfinished: Path, tell: Tell
 ) -> Generator[bytes, None, None]:
     if spark is None:
         from penchant.assembly.playlists import playlists
 
-        return playlists(parts, order, users, tell)
+        return playlists(world, order, users, tell)
     from penchant.assembly.spark_playlists import freeze, spark_playlists
     from penchant.features.spark import session
 
@@ -128,7 +140,7 @@ def _made(
         running = session(spark)
     frozen = unfinished / "world"
     frozen.mkdir()
-    return spark_playlists(running, frozen, freeze(parts, frozen, order, users, tell), tell)
+    return spark_playlists(running, frozen, freeze(world, frozen, order, users, tell), tell)
 
 
 @contextmanager

@@ -87,7 +87,6 @@ class PartitionExtract:
     def _deeds(self, message: Message, body: Deeds) -> None:
         index, last, actions = 0, (1 << INDEX_BITS) - 1, self._schema.actions
         for deed in body.deeds:
-            self._meta.clock = self._sides.items.arrivals.at(self._meta.clock, message, deed.ts)
             if deed.verdict != ACCEPTED or (deed.action and deed.action not in actions):
                 continue
             action = actions[deed.action].code if deed.action else len(actions)
