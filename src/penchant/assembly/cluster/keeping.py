@@ -76,13 +76,19 @@ class Keeping:
         REBUILDS.labels(reason).inc()
         if reason == "forgotten" and self._copier is not None:
             try:
-                restored = self._copier.restore(partition)
-            except (StateUnavailable, FenceConflict) as error:
+                restored = self._copier.restore(partition, at_most=self._reader.end(partition))
+            except (StateUnavailable, LogUnavailable, FenceConflict) as error:
                 logger.warning("%s: no copy to restore from: %s", partition, error)
             else:
                 if restored is not None and restored > START:
                     logger.warning("%s: restored from its copy at %d", partition, restored)
                     return restored
+        if reason == "ahead" and self._copier is not None and self._copy is not None:
+            self._copier.forget(partition)
+            try:
+                self._copy.partition(partition).clear()
+            except StateUnavailable as error:
+                logger.warning("%s: its copy is of a log that is gone, and could not be dropped: %s", partition, error)
         return self._anew(partition, reason)
 
     def close(self) -> None:

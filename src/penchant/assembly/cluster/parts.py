@@ -48,6 +48,7 @@ class ClusterParts:
             raise SettingsError(f"log.url: {settings.log.url!r} does not go with a state in Redis; use kafka://…")
         if not settings.state.url.startswith(("redis:", "rediss:")):
             raise SettingsError(f"state.url: {settings.state.url!r} does not go with a log in Kafka; use redis://…")
+        _check_ttl(settings)
         layout = Layout(settings.log.partitions, settings.log.item_partitions)
         artifacts = ArtifactStore(folder / "artifacts")
         return cls(folder, Definition.of(settings), clock or clock_of(settings), layout, artifacts)
@@ -183,3 +184,20 @@ class ClusterParts:
 
         url = self.settings.archive.url
         return Archive(url if "://" in url else self.folder / url)
+
+
+def _check_ttl(settings: Settings) -> None:
+    """What expires must have left every window: hop and lateness are less than a window and `lateness` beyond it."""
+    if settings.state.ttl is None:
+        return
+    windows = {name: one.window for name, one in settings.features.items() if one.window}
+    longest = max(
+        ((duration(window, f"features.{name}.window"), name) for name, window in windows.items()), default=(0, "")
+    )
+    least = longest[0] * 13 // 12 + duration(settings.log.lateness, "log.lateness") + 86_400_000
+    if duration(settings.state.ttl, "state.ttl") < least:
+        told = f"features.{longest[1]} looks back {windows[longest[1]]}" if windows else "late events must still count"
+        days = -(-least // 86_400_000)
+        raise SettingsError(
+            f"state.ttl: {settings.state.ttl!r} is too short, {told}; use {days}d or more, or leave it out"
+        )
