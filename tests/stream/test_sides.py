@@ -194,6 +194,15 @@ def test_erasure_drops_all_four_and_later_deeds_start_afresh() -> None:
     assert meta.entities == 1
 
 
+def test_an_erasure_that_the_client_sends_again_erases_nothing() -> None:
+    values: dict[bytes, bytes] = {}
+    erased = UserErased(user_id="u", id="x")
+    folded(sides(), messages(click(), erased, click(), erased), values)
+    folded(sides(), messages(click(), erased, start=4), values, 4)
+    assert READER.counters(values[user_key("u")])["click"] == 2
+    assert not any(b"u" in key for key in values if key[:1] == b"#")
+
+
 def test_deeds_are_counted_from_where_they_were_known() -> None:
     deed = lambda position: Deed(position, NOW, NOW, ACCEPTED, "click", 0, False, 1, {}, ["i"], [])  # noqa: E731
     message = lambda position, *deeds: Message(  # noqa: E731

@@ -22,6 +22,10 @@ _HEAD = struct.Struct("<qq")
 _NOWHERE: Place = (-1, -1)
 
 
+GONE_KEY: Key = b"#gone"
+"""Where a user partition keeps the event ids of erasures: the persons' own are dropped with them."""
+
+
 def seen_key(entity_id: str) -> Key:
     """Where the event ids of a person, or of an item's events, are kept."""
     return b"d" + entity_id.encode()

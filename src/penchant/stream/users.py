@@ -17,7 +17,7 @@ from penchant.features.sides import FeatureSide, Gathering
 from penchant.retrieval.covisit_fold import Turns, positive_actions, recent_key
 from penchant.stream.batches import Batch
 from penchant.stream.deeds import Act, Pairs, Telling
-from penchant.stream.sequencing import Arrivals, Seen, seen_key
+from penchant.stream.sequencing import GONE_KEY, Arrivals, Seen, seen_key
 
 _NO_ATTRIBUTES: dict[str, AttributeValue] = {}
 
@@ -51,6 +51,8 @@ class UsersFold:
             if kind is not UserUpdate:
                 keys[user_key(user_id)] = None
             if kind is UserErased:
+                if message.event_id is not None:
+                    keys[GONE_KEY] = None
                 continue
             if self.told or (kind is UserUpdate and event.merge):  # type: ignore[union-attr]
                 keys[profile_key(user_id)] = None
@@ -125,7 +127,7 @@ class _Walk:
         self._erased: set[str] = set()
         self._profiles = UserProfiles(batch)
         self._told: dict[str, dict[str, AttributeValue]] = {}
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[Key, Seen] = {}
 
     def go(self, touched: list[_Slot], turned: list[_Slot]) -> None:
         """Take the messages in order; entities get the next places in `touched` and `turned`."""
@@ -154,8 +156,8 @@ class _Walk:
     def finish(self) -> None:
         """Write what is kept beside features and co-visitation."""
         self._profiles.write()
-        for user_id, seen in self._seen.items():
-            self.batch.put(seen_key(user_id), seen.pack())
+        for key, seen in self._seen.items():
+            self.batch.put(key, seen.pack())
 
     def _interaction(
         self,
@@ -222,7 +224,7 @@ class _Walk:
         self._erased.add(user_id)
         self._profiles.erase(user_id)
         self._told.pop(user_id, None)
-        self._seen.pop(user_id, None)
+        self._seen.pop(seen_key(user_id), None)
         for key in (user_key(user_id), recent_key(user_id), seen_key(user_id)):
             batch.put(key, None)
 
@@ -263,10 +265,12 @@ class _Walk:
 
     def _is_first(self, event: object, event_id: str, ingested_at: int) -> bool:
         user_id = getattr(event, "user_id", "")
-        if not user_id or type(event) is UserErased:
+        if not user_id:
             return True
-        seen = self._seen.get(user_id)
+        erasure = type(event) is UserErased
+        key = GONE_KEY if erasure else seen_key(user_id)
+        seen = self._seen.get(key)
         if seen is None:
-            key = seen_key(user_id)
-            seen = self._seen[user_id] = Seen(None if user_id in self._erased else self.batch.values[key])
+            forgotten = not erasure and user_id in self._erased
+            seen = self._seen[key] = Seen(None if forgotten else self.batch.values[key])
         return seen.first(event_id, ingested_at)
