@@ -1,6 +1,6 @@
 """How fast one worker folds a log in partitions: broker and state in memory, so that only our own work counts.
 
-python -m bench.partition_fold [--events 40000] [--users 20000] [--items 5000] [--poll 2000] [--profile]
+python -m bench.partition_fold [--events 40000] [--users 20000] [--items 5000] [--poll 2000] [--redis URL] [--profile]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import penchant
 from penchant.assembly.parts import Definition
 from penchant.core.clock import ManualClock
 from penchant.core.events import Interaction
-from penchant.core.partitions import Layout, Outgoing, Sender, Sent, decode_body, encode_body
+from penchant.core.partitions import Layout, Outgoing, PartitionedState, Sender, Sent, decode_body, encode_body
 from penchant.log.memory_partitions import MemoryBroker
 from penchant.settings import parse
 from penchant.stores.memory import MemoryStore
@@ -84,26 +84,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--items", type=int, default=5_000)
     parser.add_argument("--poll", type=int, default=2_000)
+    parser.add_argument("--redis", help="keep the state there (an empty one) instead of in memory")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args(arguments)
     # As `penchant stream` does: deeds are many small lists, none of them in a cycle.
     gc.set_threshold(50_000, 20, 100)
     definition, broker, clock = world(options.events, options.users, options.items, np.random.default_rng(1))
-    stores = SeparateStores(lambda _: MemoryStore(fingerprint="f"), broker.layout)
+    state: PartitionedState
+    if options.redis:
+        from penchant.stores.redis import RedisState
+
+        state = RedisState(options.redis, name="bench", fingerprint=f"f{time.time_ns()}", layout=broker.layout)
+    else:
+        state = SeparateStores(lambda _: MemoryStore(fingerprint="f"), broker.layout)
     partners = definition.settings.sources.partners
     sides = Sides(definition.schema, definition.plan, layout=broker.layout, partners=partners, lateness=2 * 86_400_000)
     worker = Worker(
         broker.join,
         lambda: Encoding(broker.sender()),
         broker.reader(),
-        stores,
+        state,
         sides,
         clock=clock,
         rng=random.Random(1),
         poll=options.poll,
     )
     worker.step(0)  # kernels are compiled, the group is joined
-    begun = sum(stores.partition(p).position() for p in broker.layout.all() if p.side == "users")
+    fences = state.read([(p, ()) for p in broker.layout.all() if p.side == "users"])
+    begun = sum(view.position for view in fences)
     profile = cProfile.Profile(time.process_time)
     started, spent = time.perf_counter(), time.process_time()
     if options.profile:
