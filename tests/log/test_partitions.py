@@ -14,7 +14,8 @@ from penchant.log.memory_partitions import (
     MemoryPartitionReader,
     MemorySender,
 )
-from penchant.testing.contracts.partitioned_log import LAYOUT, PartitionedLogContract, Worker, by_partition, clicks
+from penchant.testing.contracts.partitioned_log import PartitionedLogContract
+from penchant.testing.contracts.partitioned_world import LAYOUT, Worker, by_partition, clicks
 
 NOW: Millis = 1_700_000_000_000
 

@@ -14,7 +14,8 @@ from penchant.log.kafka import KafkaAddress, driver, ensure_topics
 from penchant.log.kafka_group import KafkaMembership, Protocol
 from penchant.log.kafka_reader import KafkaPartitionReader
 from penchant.log.kafka_sender import KafkaSender
-from penchant.testing.contracts.partitioned_log import LAYOUT, PartitionedLogContract, Worker, clicks
+from penchant.testing.contracts.partitioned_log import PartitionedLogContract
+from penchant.testing.contracts.partitioned_world import LAYOUT, Worker, clicks
 from penchant.testing.servers import Kafka, free_port
 
 pytestmark = pytest.mark.kafka

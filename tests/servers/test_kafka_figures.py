@@ -18,7 +18,7 @@ from penchant.log.kafka_group import KafkaMembership
 from penchant.log.kafka_reader import KafkaPartitionReader
 from penchant.log.kafka_sender import KafkaSender
 from penchant.testing.contracts.log import LATENESS, SCHEMA
-from penchant.testing.contracts.partitioned_log import LAYOUT, Worker, clicks
+from penchant.testing.contracts.partitioned_world import LAYOUT, Worker, clicks
 from penchant.testing.servers import Kafka
 
 pytestmark = pytest.mark.kafka

@@ -238,6 +238,11 @@ def _properties(port: int, controller: int, data: Path, more: dict[str, str]) ->
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "group.initial.rebalance.delay.ms": "0",
+        # By default the partitions of a worker that was killed stand still for 45 s.
+        "group.consumer.min.session.timeout.ms": "6000",
+        "group.consumer.session.timeout.ms": "6000",
+        "group.consumer.min.heartbeat.interval.ms": "1000",
+        "group.consumer.heartbeat.interval.ms": "1000",
         "log.index.size.max.bytes": "1048576",
         "log.cleaner.dedupe.buffer.size": "8388608",
         # A killed broker waits out its own old session; a shorter one would fence a busy broker.
