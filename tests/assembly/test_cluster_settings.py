@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penchant.assembly.cluster.parts import ClusterParts, is_distributed
+from penchant.assembly.cluster.warmup import warm_fold
 from penchant.assembly.services import beside, check_role
 from penchant.core.errors import SettingsError
 from penchant.settings import parse
@@ -69,3 +70,9 @@ def test_the_definition_names_the_state(tmp_path):
     plain, other = ClusterParts.of(tmp_path, settings()), ClusterParts.of(tmp_path, settings(tail=WINDOW))
     assert plain.fingerprint != other.fingerprint
     assert plain.sides().deeds_fingerprint == other.sides().deeds_fingerprint
+
+
+def test_a_fold_is_warmed_up_with_whatever_is_declared(tmp_path):
+    declared = '[attributes.item]\ngenres = "tags"\ncreator = "category"\n[attributes.user]\ncountry = "category"\n'
+    parts = ClusterParts.of(tmp_path, settings(tail=WINDOW + declared))
+    warm_fold(parts.sides(), parts.definition.schema)

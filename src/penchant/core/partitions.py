@@ -1,4 +1,4 @@
-"""A log and a state in many partitions: how they are numbered, what their messages carry, what a worker needs of them."""
+"""A log and a state in many partitions: how they are numbered, what messages carry, what a worker needs of them."""
 
 from __future__ import annotations
 
