@@ -18,9 +18,8 @@ from penchant.serving.remote import RemoteState
 from penchant.stream.worker import Worker
 from penchant.telemetry import RETRIES, logger
 
-
 _GARBAGE = 50_000, 20, 100
-"""A fold makes and drops hundreds of thousands of small objects that lead nowhere: looking less often halves its work."""
+"""A fold makes and drops many thousands of objects that lead nowhere: to look less often nearly halves its work."""
 
 
 class Folding:
