@@ -18,6 +18,8 @@ from penchant.telemetry import logger
 Driver = Any
 """What confluent_kafka gives: it is installed where it is needed only, and its types differ between versions."""
 _AGAIN_S = 0.05
+_FIND_S = 3.0
+"""For so long a broker is looked for: whoever waits for one wants to say so, and to end when told to."""
 _LOGGED = 2
 """Of what librdkafka says on stderr, only what is critical: a broker that is away fills the screen otherwise."""
 
@@ -108,7 +110,7 @@ def ensure_topics(
         "cleanup.policy": "delete",
     }
     try:
-        found = admin.list_topics(timeout=timeout).topics
+        found = admin.list_topics(timeout=min(timeout, _FIND_S)).topics
         missing = [
             admins.NewTopic(topic, num_partitions=count, replication_factor=replicas, config=config)
             for topic, count in wanted.items()
