@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.assembly.cluster.relaying import Relaying
-from penchant.assembly.cluster.standing import Calm, ends_of, status_of
+from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of, status_of
 from penchant.core.errors import LogUnavailable, NotFound
 from penchant.serving import wire
 from penchant.serving.ingest import Ingest
@@ -24,7 +24,8 @@ class Collector:
         self._ingest = Ingest(intake, parts.definition.schema)
         self._relaying = Relaying(parts, self._outbox, self._state)
         reading = RemoteState(self._state, parts.layout, parts.clock, ends_of(parts), pending=intake.pending)
-        self._calm = Calm(lambda: status_of(reading))
+        self._status = Calm(lambda: status_of(reading), UNKNOWN)
+        self._missing = Calm(self._look, ["the outbox has not answered yet"])
 
     def send(self, raw_events: Sequence[object]) -> wire.Accepted:
         """Make the good events durable and say which are bad; raises `LogFull`."""
@@ -32,15 +33,11 @@ class Collector:
 
     def status(self) -> wire.Status:
         """Where the log stands, as last known while it is away."""
-        return self._calm.status()
+        return self._status()
 
     def ready(self) -> list[str]:
         """Whether events can be taken."""
-        try:
-            self._outbox.depth()
-        except LogUnavailable as error:
-            return [str(error)]
-        return []
+        return self._missing()
 
     def recommend(self, request: wire.Request, *, request_id: str) -> wire.Answer:
         """Not here."""
@@ -65,3 +62,10 @@ class Collector:
         self._relaying.close()
         self._outbox.close()
         self._state.close()
+
+    def _look(self) -> list[str]:
+        try:
+            self._outbox.depth()
+        except LogUnavailable as error:
+            return [str(error)]
+        return []

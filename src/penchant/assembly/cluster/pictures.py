@@ -23,6 +23,7 @@ from penchant.telemetry import RETRIES, logger
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _ENOUGH = 2 << 30
+_DRAIN_S = 2.0
 
 
 def picture_folder(parts: ClusterParts) -> Path:
@@ -62,7 +63,12 @@ def keep_pictures(parts: ClusterParts, stop: threading.Event) -> None:
             except BlockingIOError:
                 stop.wait(1.0)
         if not stop.is_set():
-            _write(parts, folder, stop)
+            # Whoever ends it need not wait for a Redis that hangs: a picture is there as a whole or not at all.
+            writing = threading.Thread(target=_write, args=(parts, folder, stop), name="pictures", daemon=True)
+            writing.start()
+            while writing.is_alive() and not stop.wait(1.0):
+                pass
+            writing.join(_DRAIN_S)
 
 
 def _write(parts: ClusterParts, folder: Path, stop: threading.Event) -> None:

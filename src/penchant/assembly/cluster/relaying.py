@@ -14,6 +14,8 @@ from penchant.log.joins import Joins
 from penchant.log.relay import Relay
 from penchant.telemetry import RETRIES, logger
 
+_DRAIN_S = 5.0
+
 
 class Relaying:
     """A thread that relays an outbox; of several processes on one outbox one does, and another when it ends."""
@@ -27,9 +29,11 @@ class Relaying:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the batch in hand."""
+        """Finish the batch in hand; where a server hangs it is left, and comes again from the outbox."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_DRAIN_S)
+        if self._thread.is_alive():
+            logger.warning("what is being relayed is not confirmed: it is sent again at the next start")
 
     def _run(self) -> None:
         backoff = Backoff(random.SystemRandom())

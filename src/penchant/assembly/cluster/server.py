@@ -8,7 +8,7 @@ import penchant
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.assembly.cluster.pictures import nothing, shared_pictures
 from penchant.assembly.cluster.relaying import Relaying
-from penchant.assembly.cluster.standing import Calm, ends_of
+from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of
 from penchant.assembly.cluster.world import SharedWorld
 from penchant.assembly.published import Published
 from penchant.assembly.surfaces import SurfaceCompiler
@@ -73,7 +73,7 @@ class Server:
             clock=parts.clock,
             build=penchant.__version__,
         )
-        self._calm = Calm(self.views.status)
+        self._status = Calm(self.views.status, UNKNOWN)
         self._ingest = Ingest(intake, definition.schema)
         self.world.refresh()
         self._warm(compiled)
@@ -97,7 +97,7 @@ class Server:
 
     def status(self) -> wire.Status:
         """Where the engine stands, as last known while the state is away."""
-        return self._calm.status()
+        return self._status()
 
     def wait(self, position: str, wait_ms: int) -> bool:
         """Whether state and picture reach a token within `wait_ms`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar
 
 import penchant
 from penchant.assembly.cluster.parts import ClusterParts
@@ -25,20 +27,36 @@ UNKNOWN = wire.Status(
 )
 
 
-class Calm:
-    """The newest status that could be had: a service answers how it is even when its servers do not answer it."""
+T = TypeVar("T")
+_MOMENT_S = 0.1
 
-    def __init__(self, ask: Callable[[], wire.Status]) -> None:
+
+class Calm(Generic[T]):
+    """The newest answer that could be had: a service says how it is even while its servers do not answer it.
+
+    Whoever asks waits a moment, and not at all while an earlier question has not been answered: those who ask are
+    probes and scrapes, on the thread that takes everybody's requests.
+    """
+
+    def __init__(self, ask: Callable[[], T], first: T) -> None:
         self._ask = ask
-        self._known = UNKNOWN
+        self._known = first
+        self._lock = threading.Lock()
+        self._asking: threading.Thread | None = None
 
-    def status(self) -> wire.Status:
+    def __call__(self) -> T:
         """As asked, or as known."""
-        try:
-            self._known = self._ask()
-        except PenchantError:
-            return self._known
+        with self._lock:
+            if self._asking is not None and self._asking.is_alive():
+                return self._known
+            asking = self._asking = threading.Thread(target=self._run, name="standing", daemon=True)
+            asking.start()
+        asking.join(_MOMENT_S)
         return self._known
+
+    def _run(self) -> None:
+        with suppress(PenchantError):
+            self._known = self._ask()
 
 
 def status_of(reading: Reading) -> wire.Status:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from penchant.assembly.cluster.keeping import Keeping
 from penchant.assembly.cluster.parts import ClusterParts
-from penchant.assembly.cluster.standing import Calm, ends_of, status_of
+from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of, status_of
 from penchant.assembly.cluster.warmup import warm_fold
 from penchant.core.backoff import Backoff
 from penchant.core.errors import LogUnavailable, NotFound, SettingsError
@@ -20,6 +20,8 @@ from penchant.telemetry import RETRIES, logger
 
 _GARBAGE = 50_000, 20, 100
 """A fold makes and drops many thousands of objects that lead nowhere: to look less often nearly halves its work."""
+
+_DRAIN_S = 8.0
 
 
 class Folding:
@@ -41,7 +43,7 @@ class Folding:
             recover=self.keeping.recover,
             on_folded=self.keeping.folded,
         )
-        self.waiting: str | None = "the log has not been reached yet"
+        self.waiting: str | None = f"the log at {parts.address().brokers} has not been reached yet"
         """What has to come before folding can begin."""
 
     def position(self) -> str:
@@ -68,7 +70,7 @@ class Folding:
         while not stop.is_set():
             try:
                 self.parts.ensure_topics()
-                self.waiting = "the state has not been reached yet"
+                self.waiting = f"the state at {self.state.link.shown} has not been reached yet"
                 for warning in self.state.check():
                     logger.warning("%s", warning)
                 self.state.activate(self.state.gid, instead_of=None)  # unless there is one already
@@ -90,14 +92,14 @@ class Streaming:
         self._folding = Folding(parts)
         self._stop = threading.Event()
         reading = RemoteState(self._folding.state, parts.layout, parts.clock, ends_of(parts))
-        self._calm = Calm(lambda: status_of(reading))
+        self._status = Calm(lambda: status_of(reading), UNKNOWN)
         self._failed: str | None = None
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._thread.start()
 
     def status(self) -> wire.Status:
         """How far the fold is."""
-        return self._calm.status()
+        return self._status()
 
     def ready(self) -> list[str]:
         """What it waits for; a worker without partitions is ready: others have them all."""
@@ -105,9 +107,12 @@ class Streaming:
         return [one for one in missing if one is not None]
 
     def close(self) -> None:
-        """Finish the batch in hand."""
+        """Finish the batch in hand; where a server hangs it is left, and folded from the fences by whoever is next."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_DRAIN_S)
+        if self._thread.is_alive():
+            logger.warning("what is being folded is not committed: it is folded again at the next start")
+            return
         self._folding.close()
 
     def recommend(self, request: wire.Request, *, request_id: str) -> wire.Answer:
