@@ -7,7 +7,7 @@ EXTRAS := $(VENV)/.servers
 COMPILE = $(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe --no-header
 ARGS   ?=
 
-.PHONY: help setup servers demo test check bench docs lock clean
+.PHONY: help setup servers demo test check bench chaos docs lock clean
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
@@ -54,6 +54,9 @@ check: setup  ## what CI runs: lint, types, layers, budget, tests
 bench: setup  ## measured figures beside a baseline of the same run
 	@$(BIN)/python -m bench $(ARGS)
 
+chaos: servers  ## faults under load on real servers, and the proof that nothing was lost (ARGS='--minutes 4 --rate 2000')
+	@$(BIN)/python -m bench.chaos $(ARGS)
+
 docs: setup  ## run every code block of README and docs/
 	@$(BIN)/python -m pytest tests/docs
 
@@ -62,6 +65,7 @@ lock: setup  ## renew requirements.lock and requirements-servers.lock from pypro
 	@$(COMPILE) --extra dev --extra kafka --extra redis --extra postgres --extra archive -o requirements.lock pyproject.toml
 	@$(BIN)/python -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*extras['spark'], *extras['servers'], sep='\n')" \
 	  | $(COMPILE) -c requirements.lock --no-annotate -o requirements-servers.lock -
+	@$(BIN)/python deploy/lock.py
 
 clean:  ## forget the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
