@@ -242,7 +242,8 @@ def test_a_server_that_hangs_costs_a_while_and_no_more(database):
     assert outbox.lead()
     with psycopg.connect(database, autocommit=True) as db:
         found = db.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'penchant' AND datname = current_database()"
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE application_name = 'penchant outbox' AND datname = current_database()"
         ).fetchall()
         assert len(found) == 2
         for (pid,) in found:

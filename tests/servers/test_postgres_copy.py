@@ -13,10 +13,10 @@ import pytest
 from penchant.core.errors import PenchantError, SettingsError, StateUnavailable
 from penchant.core.log import START
 from penchant.core.partitions import Commit, Partition, View
+from penchant.core.postgres import migrate
 from penchant.core.state import StateStore
 from penchant.stores.copier import Copier
 from penchant.stores.postgres import PostgresCopy
-from penchant.stores.postgres_tables import migrate
 from penchant.stores.redis import RedisState
 from penchant.testing.contracts.partitioned_state import LAYOUT, PartitionedStateContract
 from penchant.testing.contracts.store import StateStoreContract
@@ -94,7 +94,7 @@ def test_tables_of_a_later_release_are_refused(database: str) -> None:
     copy.read([(ZERO, [])])
     copy.close()
     with connect(database, autocommit=True) as db:
-        assert migrate(db) == 1
+        assert migrate(db, "copy", "penchant.stores") == 1
         db.execute("UPDATE penchant.versions SET version = 9 WHERE part = 'copy'")
     copy = opened(database)
     with pytest.raises(PenchantError, match="version 9"):

@@ -17,9 +17,9 @@ from penchant.core.events import Event
 from penchant.core.failpoint import Failpoint, no_failpoint
 from penchant.core.outbox import Depth, Pending, Taken
 from penchant.core.partitions import Layout, Place
+from penchant.core.postgres import migrate
 from penchant.core.schema import Schema
 from penchant.log.group import Batch, GroupCommit
-from penchant.log.migrate import migrate
 from penchant.log.outbox import KEEP_IDS_MS, MINUTE_MS, Entry, Tally, enter, full, ids_of, stamp
 from penchant.log.outbox_rows import Row, pending_or_refused
 from penchant.log.postgres_link import PostgresLink
@@ -195,7 +195,7 @@ class PostgresOutbox:
         self._link.close()
 
     def _prepare(self, db: Connection) -> None:
-        migrate(db, "outbox")
+        migrate(db, "outbox", "penchant.log")
         # The table is empty or huge from one moment to the next: statistics would mislead.
         db.execute("SET enable_seqscan = off")
         row = db.execute(

@@ -8,11 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from penchant.core.backoff import Backoff
-from penchant.core.errors import LogUnavailable, SettingsError
+from penchant.core.errors import LogUnavailable
+from penchant.core.postgres import PostgresServer, one_line
 from penchant.log.postgres_watch import Watch
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class PostgresLink:
         rng: random.Random,
         size: int = 4,
         timeout_ms: int = 5_000,
+        setting: str = "[outbox] url",
     ) -> None:
-        self._psycopg = _library()
-        self._url = url
+        self._server = PostgresServer(url, setting=setting, timeout_ms=timeout_ms, unavailable=LogUnavailable)
         self._prepare = prepare
         self._timeout_ms = timeout_ms
         self._watch = Watch(1.5 * timeout_ms / 1_000)
@@ -52,20 +52,14 @@ class PostgresLink:
         self._not_before = 0.0
         self._why = ""
         self._closed = False
-        try:
-            told = self._psycopg.conninfo.conninfo_to_dict(url)
-        except self._psycopg.Error as error:
-            raise SettingsError(f"not the URL of a PostgreSQL: {error}") from error
-        self.shown = f"PostgreSQL at {told.get('host', 'localhost')}:{told.get('port', 5432)}"
-        """Where it is, without a password."""
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """One of the connections; it is given back, or closed if anything went wrong."""
         if not self._free.acquire(timeout=self._timeout_ms / 1_000):
-            raise LogUnavailable(f"{self.shown}: all connections are busy")
+            raise LogUnavailable(f"{self._server.shown}: all connections are busy")
         try:
-            with self._told():
+            with self._server.told():
                 db = self._take()
                 try:
                     with self._watch.over(db):
@@ -79,7 +73,7 @@ class PostgresLink:
 
     def locked(self, key: int) -> Connection | None:
         """A connection of the caller's own that holds an advisory lock until it is closed; None while another does."""
-        with self._told():
+        with self._server.told():
             db = self._connect()
             try:
                 with self._watch.over(db):
@@ -97,7 +91,7 @@ class PostgresLink:
         try:
             with self._watch.over(db):
                 db.execute("SELECT 1")
-        except self._psycopg.Error:
+        except self._server.Error:
             db.close()
             return False
         return True
@@ -107,13 +101,6 @@ class PostgresLink:
         self._closed = True
         self._drop_idle()
         self._watch.close()
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except self._psycopg.Error as error:
-            raise LogUnavailable(f"{self.shown}: {_line(error)}") from error
 
     def _take(self) -> Connection:
         while True:
@@ -139,16 +126,9 @@ class PostgresLink:
     def _connect(self) -> Connection:
         with self._lock:
             if time.monotonic() < self._not_before:
-                raise LogUnavailable(f"{self.shown}: {self._why}")
+                raise LogUnavailable(f"{self._server.shown}: {self._why}")
         try:
-            db: Connection = self._psycopg.connect(
-                self._url,
-                autocommit=True,
-                connect_timeout=max(2, self._timeout_ms // 1_000),
-                tcp_user_timeout=self._timeout_ms,
-                keepalives_idle=5,
-                application_name="penchant",
-            )
+            db = self._server.connect("penchant outbox")
             try:
                 with self._watch.over(db):
                     db.execute(
@@ -160,25 +140,12 @@ class PostgresLink:
             except BaseException:
                 db.close()
                 raise
-        except self._psycopg.Error as error:
+        except self._server.Error as error:
             with self._lock:
-                self._why = _line(error)
+                self._why = one_line(error)
                 self._not_before = time.monotonic() + self._backoff.next()
             raise
         with self._lock:
             self._backoff.reset()
             self._not_before = 0.0
         return db
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _library() -> ModuleType:
-    try:
-        import psycopg
-        import psycopg.conninfo
-    except ImportError as error:
-        raise SettingsError("PostgreSQL needs its client: pip install 'penchant[postgres]'") from error
-    return psycopg
