@@ -17,6 +17,8 @@ import msgspec
 FILE = "penchant.toml"
 _PREFIX = "PENCHANT_"
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_SECRET = re.compile(r"(://[^/?#@:]*:)[^?#]*(?=@)|((?:password|secret)[\w.]*=)[^&\s]+", re.IGNORECASE)
+"""What stands between user and host, and options such as `sasl.password` and `sasl.oauthbearer.client.secret`."""
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -322,6 +324,7 @@ def parse(text: str, environ: Mapping[str, str] | None = None, *, name: str = FI
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidSettings(f"{name}: not valid TOML: {error}") from None
+    _refuse_passwords(raw, name)
     for key, value in (environ or {}).items():
         if key.startswith(_PREFIX) and "__" in key:
             _override(raw, key.removeprefix(_PREFIX).lower().split("__"), value, key)
@@ -331,6 +334,26 @@ def parse(text: str, environ: Mapping[str, str] | None = None, *, name: str = FI
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$.")
         raise InvalidSettings(f"{name}: {where.rstrip('`') or 'settings'}: {message}") from None
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown and logged.
+
+    >>> without_password("redis://me:hush@cache:6379/0"), without_password("kafka://a:1/t?sasl.password=hush&x=y")
+    ('redis://me:***@cache:6379/0', 'kafka://a:1/t?sasl.password=***&x=y')
+    """
+    return _SECRET.sub(lambda found: (found[1] or found[2]) + "***", url)
+
+
+def _refuse_passwords(raw: dict[str, Any], name: str) -> None:
+    """Files are copied, shared and committed; the environment of a process is not."""
+    for table, keys in raw.items():
+        url = keys.get("url") if isinstance(keys, dict) else None
+        if isinstance(url, str) and without_password(url) != url:
+            raise InvalidSettings(
+                f"{name}: {table}.url: a password stands in the file; write the whole URL into the environment as"
+                f" {_PREFIX}{table.upper()}__URL, and here without it or not at all"
+            )
 
 
 def _override(raw: dict[str, Any], path: list[str], value: str, variable: str) -> None:

@@ -19,7 +19,7 @@ from penchant.features.plan import Plan, compile_plan
 from penchant.features.reader import Reader
 from penchant.log.sqlite import SqliteLog
 from penchant.retrieval.covisit_fold import CovisitFold
-from penchant.settings import Settings, duration
+from penchant.settings import Settings, duration, without_password
 from penchant.stores.memory import MemoryStore
 from penchant.stores.sqlite import SqliteStore
 from penchant.training.artifacts import ArtifactStore
@@ -107,5 +107,6 @@ def open_parts(folder: Path, settings: Settings, *, clock: Clock | None = None) 
 def _file(url: str, folder: Path, key: str, default: str) -> Path:
     scheme, _, rest = url.partition(":")
     if scheme != "sqlite":
-        raise SettingsError(f"{key}: {url!r} is not served by this version; use sqlite: (a file in the folder)")
+        shown = without_password(url)
+        raise SettingsError(f"{key}: {shown!r} is not served by this version; use sqlite: (a file in the folder)")
     return folder / (rest.removeprefix("//") or default)

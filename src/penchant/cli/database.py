@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from penchant.core.log import LATE
+from penchant.settings import without_password
 
 _MANY_LATE = 0.01
 
@@ -39,7 +40,8 @@ def look_at_log(folder: Path, url: str, found: list[LogFacts]) -> Iterator[Check
     """Readable, whole, and how much of it counts."""
     path = _path(folder, url, "log.sqlite")
     if path is None:
-        yield Check("log", "fail", f"[log] url {url!r} is not served by this version", 'write url = "sqlite:"')
+        shown = without_password(url)
+        yield Check("log", "fail", f"[log] url {shown!r} is not served by this version", 'write url = "sqlite:"')
         return
     if not path.exists():
         yield Check("log", "ok", "there is none yet; it is made at the first start or import")
@@ -71,7 +73,8 @@ def look_at_state(folder: Path, url: str, log: LogFacts | None, expected: str | 
     """Readable, of this log and these settings, and how far behind."""
     path = _path(folder, url, "state.sqlite")
     if path is None:
-        yield Check("state", "fail", f"[state] url {url!r} is not served by this version", 'write url = "sqlite:"')
+        shown = without_password(url)
+        yield Check("state", "fail", f"[state] url {shown!r} is not served by this version", 'write url = "sqlite:"')
         return
     if not path.exists():
         yield Check("state", "ok", "there is none yet; it is folded from the log at the next start")

@@ -8,11 +8,12 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from penchant.core.errors import LogUnavailable, SettingsError
+from penchant.core.extras import library
+from penchant.settings import without_password
 
 
 class Files(Protocol):
@@ -118,15 +119,12 @@ class RemoteFiles:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            core = import_module("fsspec.core")
-        except ImportError as error:
-            raise SettingsError(f"an archive at {url} needs fsspec: pip install penchant[archive]") from error
+        self._shown = without_password(url)
+        core = library("fsspec.core", extra="archive", of=f"an archive at {self._shown}")
         try:
             self._system, self._root = core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise SettingsError(f"[archive] url: {url} cannot be opened: {error}") from error
-        self._url = url
+            raise SettingsError(f"[archive] url: {self._shown} cannot be opened: {error}") from error
         self._kept = Path(tempfile.mkdtemp(prefix="penchant-archive-"))
         weakref.finalize(self, shutil.rmtree, self._kept, ignore_errors=True)
 
@@ -184,7 +182,7 @@ class RemoteFiles:
         except (FileNotFoundError, FileExistsError):
             raise
         except (OSError, TimeoutError) as error:
-            raise LogUnavailable(f"the archive {self._url} does not answer: {error}") from error
+            raise LogUnavailable(f"the archive {self._shown} does not answer: {error}") from error
 
 
 def _sync(path: Path) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qsl
 
 from penchant.core.clock import Millis
 from penchant.core.errors import LogUnavailable, SettingsError
+from penchant.core.extras import library
 from penchant.core.partitions import Layout, Message, Partition, Side
 from penchant.log.headers import message_of
+from penchant.settings import without_password
 from penchant.telemetry import logger
 
 Driver = Any
@@ -35,7 +36,8 @@ class KafkaAddress:
 
     brokers: str
     name: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Passwords may be among them."""
 
     @classmethod
     def parse(cls, url: str) -> KafkaAddress:
@@ -44,7 +46,8 @@ class KafkaAddress:
         path, _, query = rest.partition("?")
         brokers, _, name = path.partition("/")
         if scheme != "kafka" or not brokers or not name or "/" in name:
-            raise SettingsError(f"[log] url: a log in Kafka is kafka://HOST:PORT,HOST:PORT/TOPIC, not {url!r}")
+            shown = without_password(url)
+            raise SettingsError(f"[log] url: a log in Kafka is kafka://HOST:PORT,HOST:PORT/TOPIC, not {shown!r}")
         return cls(brokers, name, dict(parse_qsl(query)))
 
     def topic(self, side: Side) -> str:
@@ -73,10 +76,7 @@ class KafkaAddress:
 
 def driver(module: str = "confluent_kafka") -> Driver:
     """The driver's module; raises `SettingsError` where it is not installed."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise SettingsError("a log in Kafka needs a driver: pip install penchant[kafka]") from error
+    return library(module, extra="kafka", of="a log in Kafka")
 
 
 def unavailable(what: str, error: object) -> LogUnavailable:

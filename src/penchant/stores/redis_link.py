@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from penchant.core.errors import SettingsError, StateUnavailable
+from penchant.core.extras import library
+from penchant.settings import without_password
 
 Command = tuple[object, ...]
 _SCHEMES = {
@@ -29,7 +30,7 @@ class Link:
     """
 
     def __init__(self, url: str, *, timeout_ms: int, setting: str = "[state] url") -> None:
-        self._redis = _library()
+        self._redis = library("redis", extra="redis", of="a state in Redis")
         self._pack = _packer()
         self._url = checked(url, setting)
         parts = urlsplit(url)
@@ -188,8 +189,7 @@ class Link:
 def checked(url: str, setting: str) -> str:
     """The URL as redis-py takes it; raises `SettingsError` that names the setting."""
     scheme, colon, rest = url.partition("://")
-    shown = re.sub(r"//[^@/]*@", "//***@", url)
-    wrong = f"{setting} = {shown!r} is not the URL of a Redis: write it as 'redis://HOST:PORT/0'"
+    wrong = f"{setting} = {without_password(url)!r} is not the URL of a Redis: write it as 'redis://HOST:PORT/0'"
     if not colon or scheme not in _SCHEMES:
         raise SettingsError(wrong)
     try:
@@ -201,18 +201,6 @@ def checked(url: str, setting: str) -> str:
     if scheme != "unix" and (not usable or not parts.hostname or (path and not path.isdigit())):
         raise SettingsError(wrong)
     return f"{_SCHEMES[scheme]}://{rest}"
-
-
-def _library() -> Any:
-    try:
-        import redis
-        import redis.backoff
-        import redis.cluster
-        import redis.exceptions
-        import redis.retry
-    except ImportError as error:
-        raise SettingsError("a state in Redis needs redis-py: pip install 'penchant[redis]'") from error
-    return redis
 
 
 def _packer() -> Callable[[Command], bytes] | None:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.core.errors import PenchantError
 from penchant.core.partitions import META_KEY, decode_meta
+from penchant.settings import without_password
 
 _MANY = 10_000
 _OLD_MS = 60_000
@@ -35,7 +36,9 @@ def look(parts: ClusterParts) -> Iterator[Finding]:
             yield Finding("log", "fail", str(error), "start the brokers; events wait in the outboxes meanwhile")
         else:
             total = sum(ends.values())
-            yield Finding("log", "ok", f"{parts.settings.log.url}: {total:,} messages in {len(ends)} partitions")
+            yield Finding(
+                "log", "ok", f"{without_password(parts.settings.log.url)}: {total:,} messages in {len(ends)} partitions"
+            )
         try:
             warnings = state.check()
             active = state.active()
