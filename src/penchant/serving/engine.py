@@ -24,6 +24,8 @@ from penchant.telemetry import logger
 
 _NOBODY = Stored(0, None, None)
 _REMEMBERED = 10_000
+_QUIET_S = 10.0
+"""One line about a state that is away in so long, and not one for every request."""
 
 
 class Assigner(Protocol):
@@ -62,6 +64,7 @@ class Engine:
         self._timer = timer
         self._users: OrderedDict[str, Stored] = OrderedDict()
         """As last read, for the day the store fails; evaluated anew then, as windows move with time."""
+        self._quiet_until = float("-inf")
 
     def recommend(self, request: wire.Request, request_id: str) -> wire.Answer:
         """The slate for a request; raises `InvalidRequest` and `NotFound`, and otherwise always answers."""
@@ -118,7 +121,7 @@ class Engine:
             try:
                 reached = self.wait(place, request.user_id or request.session_id or "", request.wait_ms)
             except StateUnavailable as error:
-                logger.error("request for %s: %s", request.after, error)
+                self._complain(error)
                 reached = False
             if not reached:
                 problems.append("stale")
@@ -128,7 +131,7 @@ class Engine:
         try:
             stored = self._reading.user(user_id)
         except StateUnavailable as error:
-            logger.error("%s", error)
+            self._complain(error)
             problems.append("state")
             stored = self._users.get(user_id, _NOBODY)
         else:
@@ -137,6 +140,12 @@ class Engine:
                 if len(self._users) > _REMEMBERED:
                     self._users.popitem(last=False)
         return self._reader.user(*stored, now)
+
+    def _complain(self, error: StateUnavailable) -> None:
+        now = self._timer()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET_S
+            logger.error("slates go without live state: %s", error)
 
     def _run(self, surface: CompiledSurface, query: Query, request: wire.Request, problems: list[str]) -> Outcome:
         failed: Sequence[str]
