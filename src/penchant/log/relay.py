@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from penchant.core.backoff import Backoff
-from penchant.core.errors import StateUnavailable
+from penchant.core.errors import LogUnavailable, StateUnavailable
 from penchant.core.failpoint import Failpoint, no_failpoint
 from penchant.core.outbox import Outbox, Pending, entity_of, partition_of
 from penchant.core.partitions import Layout, Outgoing, Place, Sender, Sent
@@ -158,9 +158,12 @@ class Relay:
     def _failed(self, error: Exception, stop: threading.Event) -> None:
         dependency = "state" if isinstance(error, StateUnavailable) else self._dependency
         RETRIES.labels(dependency).inc()
-        # Once with its trace: an outage of hours must not fill the disk.
-        if self._backoff.failures == 0:
-            logger.exception("the relay stands still at %s: the %s", self._after, dependency)
+        expected = isinstance(error, StateUnavailable | LogUnavailable)
         self.error = f"{type(error).__name__}: {error}"
+        # Once: an outage of hours must not fill the disk.
+        if self._backoff.failures == 0:
+            logger.error(
+                "the relay stands still at %s: the %s: %s", self._after, dependency, error, exc_info=not expected
+            )
         self._told = float("-inf")
         stop.wait(self._backoff.next())
