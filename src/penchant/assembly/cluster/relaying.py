@@ -17,6 +17,10 @@ from penchant.telemetry import RETRIES, logger
 _DRAIN_S = 5.0
 
 
+_BATCH = 5_000
+"""Events sent at a time when the relay is behind: over hundreds of partitions a thousand are but a few for each."""
+
+
 class Relaying:
     """A thread that relays an outbox; of several processes on one outbox one does, and another when it ends."""
 
@@ -24,7 +28,7 @@ class Relaying:
         self._parts = parts
         self._stop = threading.Event()
         joins = Joins(state, parts.layout, parts.definition.schema, reader=parts.reader())
-        self._relay = Relay(outbox, parts.sender, parts.layout, joins, rng=random.SystemRandom())
+        self._relay = Relay(outbox, parts.sender, parts.layout, joins, batch=_BATCH, rng=random.SystemRandom())
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
 
