@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from penchant.assembly.cluster.parts import ClusterParts, is_distributed
 from penchant.assembly.embedded import open_folder
-from penchant.assembly.parts import open_parts
+from penchant.assembly.parts import Parts, open_parts
 from penchant.core.errors import SettingsError
+from penchant.serving import wire
+from penchant.serving.call import new_request_id
 from penchant.serving.ports import EnginePort
 from penchant.settings import Settings, load
 from penchant.stream.runner import StreamRunner
@@ -38,6 +40,15 @@ def check_role(settings: Settings, role: str) -> None:
         raise SettingsError(
             f"penchant up runs everything in this folder, but log.url is {settings.log.url!r}; start penchant collect, "
             "penchant stream and penchant serve, or all of them here with penchant cluster up"
+        )
+
+
+def check_folder(settings: Settings, verb: str) -> None:
+    """Raises `SettingsError` for a verb that needs the log in the folder."""
+    if is_distributed(settings):
+        raise SettingsError(
+            f"penchant {verb} derives slates again from the log in the folder, in its one order; in this version a log "
+            "in Kafka has no such order. penchant evaluate judges slates on the archive"
         )
 
 
@@ -75,6 +86,26 @@ def open_fold(folder: Path, settings: Settings) -> RunningFold:
 
         return Folding(ClusterParts.of(folder, settings))
     return _Folding(folder, settings)
+
+
+def open_past(folder: Path, settings: Settings, tell: Callable[[str, int, int], None]) -> Parts:
+    """What can be trained and judged on: the log in the folder, or the archive as one log."""
+    if not is_distributed(settings):
+        return open_parts(folder, settings)
+    from penchant.assembly.cluster.past import archived_parts
+
+    return archived_parts(folder, settings, tell)
+
+
+def look(folder: Path, settings: Settings, request: wire.Request) -> wire.Answer:
+    """One slate from the state as it is, by a request that is not recorded."""
+    if not is_distributed(settings):
+        with open_folder(folder, settings=settings, background=False) as opened:
+            return opened.recommend(request)
+    from penchant.assembly.cluster.looking import looking
+
+    with looking(ClusterParts.of(folder, settings)) as engine:
+        return engine.recommend(request, new_request_id())
 
 
 class _Folding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,32 +63,23 @@ def evaluate(
     if folds > 1 and not mixed:
         raise typer.BadParameter("several folds need --mixed", param_hint="--folds")
     from penchant.assembly.evaluating import prequential
-    from penchant.assembly.parts import open_parts
     from penchant.assembly.rankings import after_launch, judge, read_rankings
+    from penchant.assembly.services import open_past
 
     folder, settings = settings_of(dir)
     check_surface(settings, surface)
-    parts = open_parts(folder, settings)
-    try:
+    with bars() as tell, closing(open_past(folder, settings, tell)) as parts:
         if rankings:
-            with bars() as tell:
-                world = parts if mixed else after_launch(parts, share, seed)
-                examples = read_rankings(world, surface=surface, progress=tell)
-                judged = judge(
-                    examples,
-                    parts,
-                    share=share,
-                    seed=seed,
-                    folds=folds,
-                    objective=objective.value,
-                    progress=tell,
-                )
-            _tell(judged, json)
-            return
-        with bars() as tell:
+            world = parts if mixed else after_launch(parts, share, seed)
+            examples = read_rankings(world, surface=surface, progress=tell)
+            judged = judge(
+                examples, parts, share=share, seed=seed, folds=folds, objective=objective.value, progress=tell
+            )
+        else:
             report = prequential(parts, surface=surface, share=share, requests=requests, k=k, progress=tell)
-    finally:
-        parts.close()
+    if rankings:
+        _tell(judged, json)
+        return
     variants = (report.live, report.frozen, report.popular)
     rows = [one.report(None if one is report.live else report.live, report.users) for one in variants]
     if json:

@@ -27,9 +27,11 @@ def explain(
     """
     from penchant.assembly.history import derive
     from penchant.assembly.parts import open_parts
+    from penchant.assembly.services import check_folder
     from penchant.serving.answers import trace_of
 
     folder, settings = settings_of(dir)
+    check_folder(settings, "explain")
     parts = open_parts(folder, settings)
     try:
         record = parts.log.impression(request_id)

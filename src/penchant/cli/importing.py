@@ -57,7 +57,7 @@ def import_events(
     penchant import clicks.csv --map user_id=uid,item_id=sku,ts=time,action=:click
     """
     from penchant.cli import starter
-    from penchant.cli.importers import InvalidSource, parse_mapping
+    from penchant.cli.importers import parse_mapping
     from penchant.cli.intake import History, Intake
 
     names = parse_mapping(mapping)
@@ -67,6 +67,7 @@ def import_events(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FILE).write_text(text, encoding="utf-8")
         err.print(f"wrote {folder / FILE} from what the source holds; look over the weights", soft_wrap=True)
+        settings = load(folder)  # with what the environment says
     history = History(opened)
     intake = Intake(folder, settings, keep_late=late, batch=batch)
     try:
@@ -74,7 +75,7 @@ def import_events(
             intake.take(history, tell)
             if fold and settings.state.url != "memory:" and intake.stopped is None:
                 intake.fold(tell)
-    except (InvalidSource, KeyboardInterrupt):
+    except (PenchantError, KeyboardInterrupt):
         err.print(f"taken so far: {intake.accepted:,} events; import again to go on, nothing is taken twice")
         raise
     finally:
@@ -174,7 +175,9 @@ def _print(figures: dict[str, Any]) -> None:
         f"rejected    {figures['rejected']:,}"
     )
     if figures["folded_seconds"] is not None:
-        out.print(f"folded      up to {figures['position']:,} in {figures['folded_seconds']:.1f} s")
+        position = figures["position"]
+        upto = f"up to {position:,} " if isinstance(position, int) else ""
+        out.print(f"folded      {upto}in {figures['folded_seconds']:.1f} s")
     for one in figures["first_rejected"]:
         where = f"{one['source']}, {one['place']}: {one['field']}"
         err.print(f"  {where}: {one['message']} ({one['reason']})", markup=False, soft_wrap=True)

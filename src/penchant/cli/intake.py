@@ -7,19 +7,19 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from penchant.assembly.parts import open_parts
+from penchant.assembly.importing import open_target
 from penchant.cli.importers import Import
 from penchant.cli.progress import Tell
-from penchant.core.clock import EventClock, Millis, SystemClock
+from penchant.core.clock import Millis, SystemClock
 from penchant.core.events import Event, Impression, Interaction
 from penchant.settings import Settings, duration
-from penchant.stream.runner import StreamRunner
 
-_FOLD_AT_ONCE = 5_000
+_LOOK = 100_000
+"""So many events may come before the first that could be late, which tells when the history begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class History:
 
 
 class Intake:
-    """The log of a folder, opened with a clock that follows the data, and the counts of what it took.
+    """What history is imported into, by a clock that follows the data, and the counts of what it took.
 
     An event that arrives more than `[log] lateness` behind the newest one is late for good: it would be kept and never
     count, also when imported again. Unless late ones are to be kept, appending therefore goes on in steps that begin
@@ -69,12 +69,11 @@ class Intake:
     """
 
     def __init__(self, folder: Path, settings: Settings, *, keep_late: bool, batch: int) -> None:
-        self._clock = EventClock()
-        self._parts = open_parts(folder, settings, clock=self._clock)
+        self._target = open_target(folder, settings)
+        self._clock = self._target.clock
         self._lateness = duration(settings.log.lateness, "log.lateness")
         self._keep_late = keep_late
         self._batch = batch
-        self._untimed = 0
         self.read = self.accepted = self.duplicates = self.late = 0
         self.stopped: str | None = None
         """Why not all was taken."""
@@ -84,7 +83,7 @@ class Intake:
     def take(self, history: History, tell: Tell) -> None:
         """Append all of it; every batch is durable before the next is read."""
         begun = time.monotonic()
-        events = iter(history)
+        events = self._begun(iter(history))
         allowed = 1
         try:
             while self.stopped is None and (batch := list(islice(events, self._batch))):
@@ -98,13 +97,9 @@ class Intake:
             self._seconds = time.monotonic() - begun
 
     def fold(self, tell: Tell) -> None:
-        """Bring the state to the end of the log."""
+        """Bring the state up to all that was taken."""
         begun = time.monotonic()
-        runner = StreamRunner(self._parts.log, self._parts.store, self._parts.definition.folds(), batch=_FOLD_AT_ONCE)
-        start, end = runner.position, self._parts.log.end()
-        while runner.step():
-            end = max(end, runner.position)
-            tell("fold", runner.position - start, end - start)
+        self._target.fold(tell)
         self._folded = time.monotonic() - begun
 
     def figures(self) -> dict[str, Any]:
@@ -114,7 +109,7 @@ class Intake:
             "accepted": self.accepted,
             "duplicates": self.duplicates,
             "late": self.late,
-            "position": self._parts.log.end() if self._folded is None else self._parts.store.position(),
+            "position": self._target.position(),
             "seconds": round(self._seconds, 3),
             "events_per_second": round(self.read / self._seconds) if self._seconds else 0,
             "folded_seconds": None if self._folded is None else round(self._folded, 3),
@@ -122,15 +117,28 @@ class Intake:
         }
 
     def close(self) -> None:
-        """Close the folder."""
-        self._parts.close()
+        """Close what was opened."""
+        self._target.close()
+
+    def _begun(self, events: Iterator[Event]) -> Iterator[Event]:
+        """All the events, unless it is clear before the first that they would be late."""
+        if self._keep_late:
+            return events
+        head: list[Event] = []
+        for event in islice(events, _LOOK):
+            head.append(event)
+            ts = event_time(event)
+            if isinstance(event, Interaction | Impression) and ts is not None:
+                self.stopped = self._target.refusal(ts)
+                break
+        return chain(head, events)
 
     def _append(self, events: Sequence[Event], allowed: int) -> int:
         """Append and count; returns how many late ones the next step may risk."""
         risky = self._risky(events)
         if self._clock.now() == 0 and any(isinstance(event, Interaction) and event.ts is None for event in events):
             self._clock.observe(SystemClock().now())  # nothing said when: then they happened now
-        taken = self._parts.log.append(events)
+        taken = self._target.append(events)
         self.read += len(events)
         self.accepted += taken.accepted
         self.duplicates += taken.duplicates

@@ -27,7 +27,7 @@ def recommend(
     penchant recommend u1 -n 5 --surface similar --item i9
     penchant recommend u1 --explain --json
     """
-    from penchant.assembly import open_folder
+    from penchant.assembly.services import look
     from penchant.serving import wire
 
     folder, settings = settings_of(dir)
@@ -36,8 +36,7 @@ def recommend(
     request = wire.Request(
         user_id=user, surface=surface, n=n, item_id=item, record=False, explain=explain, fields=[title] if title else []
     )
-    with open_folder(folder, settings=settings, background=False) as engine:
-        answer = engine.recommend(request)
+    answer = look(folder, settings, request)
     if json:
         print_json(answer)
         return

@@ -27,8 +27,10 @@ def replay(
     """
     from penchant.assembly.history import derive, served_records
     from penchant.assembly.parts import open_parts
+    from penchant.assembly.services import check_folder
 
     folder, settings = settings_of(dir)
+    check_folder(settings, "replay")
     parts = open_parts(folder, settings)
     differing: list[str] = []
     why: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from enum import StrEnum
 from typing import Annotated
 
@@ -44,21 +45,17 @@ def train(
     penchant train --objective lambdarank --seed 7
     """
     os.nice(5)
-    from penchant.assembly.parts import open_parts
+    from penchant.assembly.services import open_past
     from penchant.assembly.training import Trainer
 
     folder, settings = settings_of(dir)
     check_surface(settings, surface)
-    parts = open_parts(folder, settings)
-    try:
-        with bars() as tell:
-            trainer = Trainer(parts, tell)
-            trained = trainer.train(
-                surface=surface, simulate=simulate, objective=objective.value, threads=threads, seed=seed, force=force
-            )
+    with bars() as tell, closing(open_past(folder, settings, tell)) as parts:
+        trainer = Trainer(parts, tell)
+        trained = trainer.train(
+            surface=surface, simulate=simulate, objective=objective.value, threads=threads, seed=seed, force=force
+        )
         published = False if dry else trainer.publish(trained)
-    finally:
-        parts.close()
     examples, verdict = trained.examples, trained.gate
     if json:
         print_json(

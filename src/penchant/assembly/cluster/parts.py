@@ -152,8 +152,19 @@ class ClusterParts:
         """A place among the workers that fold."""
         from penchant.log.kafka_group import KafkaMembership
 
-        group = f"{self.name}-{self.fingerprint[:8]}"
-        return KafkaMembership(self.address(), group, assigned, revoked, protocol=self.settings.log.group_protocol)
+        return KafkaMembership(
+            self.address(), self._group, assigned, revoked, protocol=self.settings.log.group_protocol
+        )
+
+    def is_folded(self) -> bool:
+        """Whether any worker folds; raises `LogUnavailable`."""
+        from penchant.log.kafka_members import has_members
+
+        return has_members(self.address(), self._group)
+
+    @property
+    def _group(self) -> str:
+        return f"{self.name}-{self.fingerprint[:8]}"
 
     def state(self, timeout_ms: int = STREAM_TIMEOUT_MS) -> RedisState:
         """The state, with a time-out for each call."""
