@@ -191,8 +191,11 @@ def test_rows_are_given_in_order_of_the_partitions_rows(world, store):
     mirror.renew()
     rows = check(world, mirror, store)
     ordered = sorted(rows, key=rows.__getitem__)
-    local = {key: decode_item(world.values(world.stores.partition(LAYOUT.of_key(key)), [key])[0]).row for key in rows}
-    assert ordered == sorted(rows, key=lambda key: (local[key], LAYOUT.of_key(key)))
+    local = {
+        key: decode_item(world.values(world.stores.partition(LAYOUT.item(key[1:].decode())), [key])[0]).row
+        for key in rows
+    }
+    assert ordered == sorted(rows, key=lambda key: (local[key], LAYOUT.item(key[1:].decode())))
 
 
 def test_nothing_moved_is_one_call(world, store):

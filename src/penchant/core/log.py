@@ -12,9 +12,8 @@ from penchant.core.clock import Millis
 from penchant.core.events import Event
 
 ACCEPTED = 0
-DUPLICATE = 1
 LATE = 2
-"""Verdicts: only `ACCEPTED` records count in features. A duplicate never enters a log that keeps its ids itself."""
+"""Verdicts: only `ACCEPTED` records count in features. (1, duplicate, enters no log: what repeats is passed over.)"""
 
 START = 0
 """The position before the first record; positions count from 1 and may have gaps."""

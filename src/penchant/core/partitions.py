@@ -50,10 +50,6 @@ class Layout:
         """Where everything about an item is."""
         return Partition("items", hash_id(item_id) % self.items)
 
-    def of_key(self, key: Key) -> Partition:
-        """Where a state key is kept."""
-        return self.user(key[1:].decode()) if key[:1] in b"upr" else self.item(key[1:].decode())
-
     def all(self) -> list[Partition]:
         """Every partition, users first."""
         return [Partition("users", n) for n in range(self.users)] + [Partition("items", n) for n in range(self.items)]
@@ -245,7 +241,10 @@ class Membership(Protocol):
     """One worker's place in a consumer group: which partitions it folds. For one thread.
 
     `poll` calls `assigned` with partitions that are now this worker's, which answers with the positions to go on after,
-    and `revoked` with those that are no longer.
+    and `revoked` with those that are no longer. Where the log does not have what comes after a partition's position
+    (retention went past it, or the log lost its end), it calls `revoked` and then `assigned` with that partition again.
+    A `PenchantError` that either raises, `poll` raises, and `assigned` is asked again a while later; trouble with the
+    brokers raises nothing: no messages come.
     """
 
     def poll(self, timeout: float, limit: int) -> Sequence[Message]:
