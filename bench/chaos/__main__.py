@@ -69,7 +69,8 @@ def torment(folder: Path, minutes: float, rate: float, partitions: int, asks: fl
         sender.start()
         asker.start()
         began = time.monotonic()
-        reaper = Reaper(streams[:1], every_s=7.0)
+        reaper = Reaper(streams, every_s=7.0)
+        stack.callback(reaper.stop)
         plan = _plan(minutes * 60)
 
         def until(share: float) -> None:
@@ -116,7 +117,7 @@ def torment(folder: Path, minutes: float, rate: float, partitions: int, asks: fl
         reaper.stop()
         sender.stop()
         asker.stop()
-        told["stream_kills"] = streams[0].kills
+        told["stream_kills"] = sum(stream.kills for stream in streams)
         told["events_accepted"] = len(sender.accepted) * events.size
         told["events_sent_again"] = sender.resent
         told["not_accepted_at_first"] = dict(sender.refused)

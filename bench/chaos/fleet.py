@@ -23,6 +23,7 @@ class Service:
         self._command = [sys.executable, "-m", "penchant", *arguments, "--dir", str(folder)]
         self._environment = {**os.environ, **environment}
         self.kills = 0
+        self.paused = False
         self.start()
 
     def start(self) -> None:
@@ -42,10 +43,12 @@ class Service:
         self.kills += 1
 
     def pause(self) -> None:
+        self.paused = True
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+        self.paused = False
 
     def stop(self) -> int:
         """Ask it to end; its exit code."""
@@ -60,7 +63,7 @@ class Service:
 
 
 class Reaper:
-    """Kills one of some services every few seconds and starts it again at once."""
+    """Kills one of some services every few seconds, in turn, and starts it again at once; not those that are paused."""
 
     def __init__(self, services: list[Service], every_s: float) -> None:
         self._services = services
@@ -79,9 +82,10 @@ class Reaper:
         number = 0
         while not self._stop.wait(self._every):
             service = self._services[number % len(self._services)]
-            service.kill()
-            service.start()
             number += 1
+            if not service.paused:
+                service.kill()
+                service.start()
 
 
 def wait_ready(url: str, within_s: float = 180) -> float:

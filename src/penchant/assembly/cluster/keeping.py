@@ -15,7 +15,7 @@ from penchant.settings import duration
 from penchant.stores.copier import Copier
 from penchant.stores.redis import RedisState
 from penchant.stream.rebuild import FoldAnew, Reason
-from penchant.telemetry import COPY_AGE, REBUILDS, RETRIES, logger
+from penchant.telemetry import COPY_AGE, RETRIES, logger
 
 _ARCHIVES = Partition("users", 0)
 
@@ -73,7 +73,6 @@ class Keeping:
 
         A state ahead of the log is folded anew: its copy would be ahead as well.
         """
-        REBUILDS.labels(reason).inc()
         if reason == "forgotten" and self._copier is not None:
             try:
                 restored = self._copier.restore(partition, at_most=self._reader.end(partition))

@@ -13,6 +13,7 @@ from penchant.assembly.cluster.world import SharedWorld
 from penchant.assembly.published import Published
 from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.assembly.warmup import WarmUp
+from penchant.core.errors import StateUnavailable
 from penchant.experiments.assignment import Assignment
 from penchant.rerank.presentation import Wording
 from penchant.serving import wire
@@ -33,6 +34,9 @@ _LOOK_S = 0.05
 """How often a worker looks for a newer picture."""
 _PATIENCE_S = 120.0
 """For so long impressions wait for an outbox that is away."""
+
+
+_NO_PICTURE = "no picture of the items yet (made from the state in Redis by this host's pictures process)"
 
 
 class Server:
@@ -104,13 +108,17 @@ class Server:
         return self.engine.wait(self._reading.place(position, "position"), None, wait_ms)
 
     def ready(self) -> list[str]:
-        """What is missing before requests can be answered from live state."""
-        missing = self.views.ready()
-        if not missing and self._state.active() not in (None, self._state.gid):
-            missing.append("the state of these settings, which another serves for: penchant rebuild makes it")
-        if not self.world.ready:
-            missing.append("no picture of the items yet (made from the state in Redis by this host's pictures process)")
-        return missing
+        """What is missing before requests can be answered.
+
+        Once there is a picture nothing is: without the state a slate is worth less, but no slate is worth nothing.
+        """
+        try:
+            active = self._state.active()
+        except StateUnavailable as error:
+            return [] if self.world.ready else [_NO_PICTURE, str(error)]
+        if active not in (None, self._state.gid):
+            return ["the state of these settings, which another serves for: penchant rebuild makes it"]
+        return [] if self.world.ready else [_NO_PICTURE]
 
     def close(self) -> None:
         """Write what is queued and close the connections."""
