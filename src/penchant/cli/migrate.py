@@ -37,6 +37,7 @@ def migrate(dir: Dir = None, json: Json = False) -> None:
                 "cells": compared.cells,
                 "wrong": compared.wrong,
                 "overflowed": compared.overflowed,
+                "forgotten": compared.forgotten,
                 "differ": compared.differ,
             }
         )

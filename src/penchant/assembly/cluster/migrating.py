@@ -18,7 +18,7 @@ from penchant.core.log import START
 from penchant.core.outbox import Depth, Pending, Taken
 from penchant.core.partitions import META_KEY, Place, decode_meta
 from penchant.core.profiles import decode_item, decode_user
-from penchant.core.state import Key, catalog_key, item_key, neighbours_key, profile_key, user_key
+from penchant.core.state import Key, StateStore, catalog_key, item_key, neighbours_key, profile_key, user_key
 from penchant.log.joins import Joins
 from penchant.log.relay import Relay
 from penchant.log.sqlite import SqliteLog
@@ -89,6 +89,8 @@ class Compared:
     wrong: int = 0
     overflowed: int = 0
     """Tables of co-visitation that were full: what those keep depends on the order of everybody's events."""
+    forgotten: int = 0
+    """Tables in which the folder still counts what people paired who were erased since: its log does not name them."""
     differ: list[str] = field(default_factory=list)
 
     def check(self, name: str, left: object, right: object) -> None:
@@ -118,6 +120,7 @@ class Migration:
         self._there = ClusterParts.of(folder, settings)
         self._here: Parts = open_parts(folder, folder_settings(settings))
         self._state = self._there.state()
+        self._folded: StateStore | None = None
 
     def warnings(self) -> list[str]:
         """What should be mended about the servers first."""
@@ -139,6 +142,8 @@ class Migration:
 
     def close(self) -> None:
         """Let go."""
+        if self._folded is not None:
+            self._folded.close()
         self._here.close()
         self._state.close()
 
@@ -225,12 +230,30 @@ class Migration:
                     compared.check(f"item {name} profile", *facts)
                     if max(len(blob or b"") for blob in (left[2], right[2])) >= 16 * TABLE:
                         compared.overflowed += 1
+                    elif left[2] != right[2]:
+                        compared.forgotten += 1
+                        compared.check(f"item {name} partners", self._anew(name, tell), right[2])
                     else:
                         compared.check(f"item {name} partners", left[2], right[2])
                 tell("comparing", compared.users + compared.items, total)
         finally:
             snapshot.close()
         return compared
+
+    def _anew(self, item_id: str, tell: Tell) -> bytes | None:
+        """The item's partners as the log has them now: without those that erased people gave it."""
+        if self._folded is None:
+            log = self._here.log
+            self._folded = self._here.definition.memory_store()
+            runner = StreamRunner(log, self._folded, self._here.definition.folds())
+            while runner.step():
+                tell("folding without the erased", runner.position, log.end())
+        snapshot = self._folded.snapshot()
+        try:
+            (blob,) = snapshot.get_many([neighbours_key(item_id)])
+            return blob
+        finally:
+            snapshot.close()
 
     def _now(self) -> int:
         """A time that is not before anything that either state has folded: earlier tiles are gone from both."""
