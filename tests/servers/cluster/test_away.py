@@ -94,7 +94,7 @@ def test_a_redis_that_is_away_costs_a_request_milliseconds(
     said = serve.said()
     assert traces(said) == 0, said[-3_000:]
     # One line for every request would fill a disk.
-    assert said.count("\n") < 150, said[-3_000:]
+    assert said.count("\n") < 40, said[-3_000:]
 
 
 def test_an_outbox_that_is_away_takes_nothing(deployment: Deployment) -> None:
@@ -123,7 +123,7 @@ def test_an_outbox_that_is_away_takes_nothing(deployment: Deployment) -> None:
             told = until(lambda n=number: _taken(shared, click("away", "f1", id=f"away-{n}")), 30)  # type: ignore[misc]
         serve.reaches(told)
     assert serve.get("/v1/users/away")["counters"]["click"] == 3
-    assert traces(shared.said()) <= 4, shared.said()
+    assert traces(shared.said()) == 0, shared.said()
 
 
 def test_a_full_outbox_takes_nothing(deployment: Deployment, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_full_outbox_takes_nothing(deployment: Deployment, tmp_path: Path) -> 
     assert int(answer.headers["Retry-After"]) > 0
     assert service.get("/v1/status")["outbox"]["pending"] in (0, 900), "as last known"
     assert service.send([film(number) for number in range(900, 1_000)])["accepted"] == 100
-    assert service.send([film(1)])["duplicates"] == 1, "what is known needs no room"
+    service.send([film(1)], status=httpx.codes.SERVICE_UNAVAILABLE)
     service.stop()
 
 

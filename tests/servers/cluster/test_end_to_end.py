@@ -190,7 +190,7 @@ def test_services_say_what_is_not_theirs(deployment: Deployment) -> None:
     assert deployment.collect.client.post("/v1/recommendations", json={}).status_code == httpx.codes.NOT_FOUND
     assert deployment.stream.client.get("/v1/items/f1").status_code == httpx.codes.NOT_FOUND
     assert deployment.stream.client.post("/v1/events", json={"events": []}).status_code == httpx.codes.NOT_FOUND
-    refused = deployment.serve.client.get("/v1/status", params={"position": "812"})
+    refused = deployment.serve.client.get("/v1/status", params={"position": "u001-12"})
     assert refused.status_code == httpx.codes.BAD_REQUEST
     for service in deployment.cluster.services:
         text = service.client.get("/metrics").text
