@@ -18,10 +18,11 @@ from penchant.core.failpoint import Failpoint, no_failpoint
 from penchant.core.outbox import Depth, Pending, Taken
 from penchant.core.partitions import Layout, Place
 from penchant.core.schema import Schema
+from penchant.core.sqlite import transaction
 from penchant.log.group import Batch, GroupCommit
 from penchant.log.outbox import KEEP_IDS_MS, MINUTE_MS, Entry, Tally, enter, full, ids_of, stamp
 from penchant.log.sequence import Sequencer
-from penchant.log.table import FIND_AT_ONCE, refusal
+from penchant.log.table import PLACEHOLDERS, found, settle
 
 GROUP = 2_000
 """Events of one transaction at most, unless a single batch is larger."""
@@ -43,7 +44,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS ids_id ON ids (id);
 CREATE TABLE IF NOT EXISTS confirmed (minute INTEGER PRIMARY KEY, upto INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID
 """
-_FIND = f"SELECT id, row FROM ids WHERE id IN ({', '.join('?' * FIND_AT_ONCE)})"
+_FIND = f"SELECT id, row FROM ids WHERE id IN ({PLACEHOLDERS})"
 
 
 class SqliteOutbox:
@@ -128,7 +129,7 @@ class SqliteOutbox:
         """Forget the events at or before `upto`; their ids are known for `keep_ids_ms` more."""
         minute = self._clock.now() // MINUTE_MS
         try:
-            with self._writing, self._transaction() as db:
+            with self._writing, transaction(self._writer) as db:
                 db.execute("DELETE FROM pending WHERE row <= ?", (upto[1],))
                 db.execute(
                     "INSERT INTO confirmed VALUES (?, ?) ON CONFLICT (minute) DO UPDATE SET upto = excluded.upto",
@@ -194,7 +195,7 @@ class SqliteOutbox:
                 f"{self._path} is an outbox of format {version}; this version of Penchant reads {_VERSION}"
             )
         db.execute("PRAGMA journal_mode = WAL")
-        with self._transaction():
+        with transaction(self._writer):
             for statement in _CREATE.split(";\n"):
                 db.execute(statement)
             db.execute("INSERT OR IGNORE INTO meta VALUES ('name', ?)", (os.urandom(8).hex(),))
@@ -211,17 +212,6 @@ class SqliteOutbox:
             except sqlite3.Error as error:
                 raise LogUnavailable(f"the outbox cannot be read: {error}") from error
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._writer
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-
     def _has(self, after: Place | None) -> bool:
         with self._reading() as db:
             return db.execute("SELECT 1 FROM pending WHERE row > ? LIMIT 1", (_row(after),)).fetchone() is not None
@@ -232,22 +222,11 @@ class SqliteOutbox:
 
     def _commit(self, group: list[Batch[Entry, Taken]]) -> None:
         with self._writing:
-            self._settle(group)
-
-    def _settle(self, group: list[Batch[Entry, Taken]]) -> None:
-        try:
-            self._transact(group)
-        except sqlite3.Error as error:
-            if len(group) == 1:
-                group[0].error = refusal(error)
-                return
-            # One batch may be what does not fit: those that can go through go through.
-            for batch in group:
-                self._settle([batch])
+            settle(group, self._transact)
 
     def _transact(self, group: list[Batch[Entry, Taken]]) -> None:
         tallies: list[Tally | None] = []
-        with self._transaction() as db:
+        with transaction(self._writer) as db:
             last = self._last()
             first = db.execute("SELECT min(row) FROM pending").fetchone()[0]
             pending = last - first + 1 if first is not None else 0
@@ -290,12 +269,7 @@ class SqliteOutbox:
         return tally, last
 
     def _known(self, ids: list[bytes]) -> dict[bytes, int]:
-        known: dict[bytes, int] = {}
-        for start in range(0, len(ids), FIND_AT_ONCE):
-            some = ids[start : start + FIND_AT_ONCE]
-            padding = (None,) * (FIND_AT_ONCE - len(some))
-            known.update(self._writer.execute(_FIND, (*some, *padding)).fetchall())
-        return known
+        return dict(found(self._writer, _FIND, ids))
 
     def _expire(self, db: sqlite3.Connection, minute: int) -> None:
         """Drop some of the ids that were confirmed long enough ago; the next confirmation goes on."""

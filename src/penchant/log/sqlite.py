@@ -17,6 +17,7 @@ from penchant.core.failpoint import Failpoint, no_failpoint
 from penchant.core.hashing import hash_id
 from penchant.core.log import LATE, START, Appended, Record
 from penchant.core.schema import Schema
+from penchant.core.sqlite import transaction
 from penchant.log.group import Batch, GroupCommit
 from penchant.log.sequence import Sequencer, person, without_person
 from penchant.log.table import (
@@ -24,11 +25,12 @@ from penchant.log.table import (
     COLUMNS,
     CREATE,
     FIND,
-    FIND_AT_ONCE,
     Row,
     digest,
+    found,
     prepare,
     refusal,
+    settle,
     to_record,
 )
 from penchant.telemetry import logger
@@ -175,7 +177,7 @@ class SqliteLog:
             raise PenchantError(f"{self._path} is a log of format {version}; this version of Penchant reads {_VERSION}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA cache_size = -16000")  # readers lose their cache at every commit: not theirs
-        with self._transaction():
+        with transaction(self._writer):
             for statement in CREATE.split(";\n"):
                 db.execute(statement)
             db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (os.urandom(16).hex(),))
@@ -212,39 +214,17 @@ class SqliteLog:
             while True:
                 self._idle.pop().close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._writer
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-
     def _tail(self) -> tuple[int, Millis]:
         last = self._writer.execute("SELECT position, ingested_at FROM log ORDER BY position DESC LIMIT 1").fetchone()
         return last or (START, 0)
 
     def _commit(self, group: list[Batch[Row, Appended]]) -> None:
         with self._writing:
-            self._settle(group)
-
-    def _settle(self, group: list[Batch[Row, Appended]]) -> None:
-        try:
-            self._transact(group)
-        except sqlite3.Error as error:
-            if len(group) == 1:
-                group[0].error = refusal(error)
-                return
-            # One batch may be what does not fit: those that can go through go through.
-            for batch in group:
-                self._settle([batch])
+            settle(group, self._transact)
 
     def _transact(self, group: list[Batch[Row, Appended]]) -> None:
         results = []
-        with self._transaction() as db:
+        with transaction(self._writer) as db:
             position, last = self._tail()
             self._sequencer.observe(last)
             for batch in group:
@@ -279,12 +259,7 @@ class SqliteLog:
 
     def _known(self, ids: list[bytes]) -> set[bytes]:
         """Those that the log has. Asked for before anything is stamped: a duplicate must not move the clock."""
-        known: set[bytes] = set()
-        for start in range(0, len(ids), FIND_AT_ONCE):
-            some = ids[start : start + FIND_AT_ONCE]
-            padding = (None,) * (FIND_AT_ONCE - len(some))
-            known.update(key for (key,) in self._writer.execute(FIND, (*some, *padding)))
-        return known
+        return {key for (key,) in found(self._writer, FIND, ids)}
 
     def _places(self, user_id: str, upto: int) -> list[int]:
         """Where the person's records are, the `UserErased` ones last."""
@@ -297,7 +272,7 @@ class SqliteLog:
 
     def _empty(self, user_id: str, places: Sequence[int]) -> int:
         try:
-            with self._writing, self._transaction() as db:
+            with self._writing, transaction(self._writer) as db:
                 bodies = [
                     db.execute("SELECT body FROM log WHERE position = ?", (place,)).fetchone()[0] for place in places
                 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import xxhash
 
@@ -13,7 +14,11 @@ from penchant.core.events import Event, decode_event, encode_event
 from penchant.core.hashing import hash_id
 from penchant.core.log import Record
 from penchant.core.schema import Schema
+from penchant.log.group import Batch
 from penchant.log.sequence import is_timed, person, quantised, served_request
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 BUCKET_BITS = 14
 """People are indexed within buckets of positions: inserts then touch the few pages of the newest bucket instead of
@@ -37,8 +42,10 @@ CREATE INDEX IF NOT EXISTS log_request ON log (request) WHERE request IS NOT NUL
 CREATE INDEX IF NOT EXISTS log_erasure ON log (position) WHERE type = 'user_erased' AND user IS NOT NULL;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 """
-FIND_AT_ONCE = 64
-FIND = f"SELECT id FROM log WHERE id IN ({', '.join('?' * FIND_AT_ONCE)})"
+_FIND_AT_ONCE = 64
+PLACEHOLDERS = ", ".join("?" * _FIND_AT_ONCE)
+"""What a query for `found` looks for: always as many, so that SQLite prepares it once."""
+FIND = f"SELECT id FROM log WHERE id IN ({PLACEHOLDERS})"
 COLUMNS = "position, ingested_at, ts, verdict, q, body"
 _FULL = {
     sqlite3.SQLITE_FULL,
@@ -88,6 +95,25 @@ def to_record(row: tuple[int, int, int, int, int, bytes]) -> Record:
 def digest(text: str) -> bytes:
     """How an id is kept: 16 bytes that do not tell it."""
     return xxhash.xxh3_128_digest(text.encode())
+
+
+def found(db: sqlite3.Connection, query: str, ids: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
+    """The rows that a query with `PLACEHOLDERS` finds of any number of ids."""
+    for start in range(0, len(ids), _FIND_AT_ONCE):
+        some = ids[start : start + _FIND_AT_ONCE]
+        yield from db.execute(query, (*some, *(None,) * (_FIND_AT_ONCE - len(some))))
+
+
+def settle(group: list[Batch[T, R]], transact: Callable[[list[Batch[T, R]]], None]) -> None:
+    """Settle a group by one transaction; where that fails, each batch that can go through alone does."""
+    try:
+        transact(group)
+    except sqlite3.Error as error:
+        if len(group) == 1:
+            group[0].error = refusal(error)
+            return
+        for batch in group:
+            settle([batch], transact)
 
 
 def refusal(error: sqlite3.Error) -> Exception:

@@ -13,6 +13,7 @@ import msgspec
 
 from penchant.core.errors import FenceConflict, PenchantError, StateUnavailable
 from penchant.core.log import START
+from penchant.core.sqlite import transaction
 from penchant.core.state import Key
 from penchant.stores.tracking import check_advance, is_tracked
 
@@ -109,7 +110,7 @@ class SqliteStore:
         puts = [(key, position, value) for key, value in sorted(writes.items()) if value is not None or is_tracked(key)]
         drops = [(key,) for key, value in writes.items() if value is None and not is_tracked(key)]
         with self._writing:
-            with self._transaction() as db:
+            with transaction(self._writer) as db:
                 current, fingerprint = db.execute(_FENCE).fetchone()
                 if fingerprint != self._fingerprint:
                     raise PenchantError(f"{self._path}: another process keeps the state of other settings; restart")
@@ -125,7 +126,7 @@ class SqliteStore:
 
     def clear(self) -> None:
         """Drop everything, put the fence back to the start and begin another generation."""
-        with self._writing, self._transaction() as db:
+        with self._writing, transaction(self._writer) as db:
             self._clear(db)
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class SqliteStore:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA cache_size = -65536")  # readers lose their cache at every commit: not theirs
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        with self._transaction():
+        with transaction(self._writer):
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > _VERSION:
                 raise PenchantError(f"{self._path} is of format {version}, not {_VERSION}: delete it, to be made anew")
@@ -181,17 +182,6 @@ class SqliteStore:
         db.execute("DELETE FROM changes")
         db.execute("UPDATE fence SET position = ?, fingerprint = ?", (START, self._fingerprint))
         db.execute("UPDATE generation SET cleared = cleared + 1")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._writer
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
 
     def _empty_wal(self) -> None:
         """What was dropped must not stay readable in the WAL; while a snapshot needs the old pages, try again later."""
