@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.assembly.cluster.relaying import Relaying
-from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of, status_of
+from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of, status_of, wait_for
 from penchant.core.errors import LogUnavailable, NotFound
 from penchant.serving import wire
 from penchant.serving.ingest import Ingest
@@ -23,8 +23,8 @@ class Collector:
         intake = OutboxIntake(self._outbox)
         self._ingest = Ingest(intake, parts.definition.schema)
         self._relaying = Relaying(parts, self._outbox, self._state)
-        reading = RemoteState(self._state, parts.layout, parts.clock, ends_of(parts), pending=intake.pending)
-        self._status = Calm(lambda: status_of(reading), UNKNOWN)
+        self._reading = RemoteState(self._state, parts.layout, parts.clock, ends_of(parts), pending=intake.pending)
+        self._status = Calm(lambda: status_of(self._reading), UNKNOWN)
         self._missing = Calm(self._look, ["the outbox has not answered yet"])
 
     def send(self, raw_events: Sequence[object]) -> wire.Accepted:
@@ -53,9 +53,8 @@ class Collector:
         raise NotFound(f"this service takes events only; ask penchant serve for {user_id!r}")
 
     def wait(self, position: str, wait_ms: int) -> bool:
-        """Not here."""
-        del position, wait_ms
-        return False
+        """Whether the fold reaches a token within `wait_ms`."""
+        return wait_for(self._reading, position, wait_ms)
 
     def close(self) -> None:
         """Finish the batch in hand; what is not relayed stays in the outbox."""

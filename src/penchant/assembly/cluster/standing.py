@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
 import penchant
 from penchant.assembly.cluster.parts import ClusterParts
-from penchant.core.errors import PenchantError
+from penchant.core.errors import PenchantError, StateUnavailable
 from penchant.core.partitions import Partition, PartitionReader
 from penchant.serving import wire
 from penchant.serving.reading import Reading
@@ -29,6 +30,7 @@ UNKNOWN = wire.Status(
 
 T = TypeVar("T")
 _MOMENT_S = 0.1
+_AGAIN_S = 0.005
 
 
 class Calm(Generic[T]):
@@ -57,6 +59,22 @@ class Calm(Generic[T]):
     def _run(self) -> None:
         with suppress(PenchantError):
             self._known = self._ask()
+
+
+def wait_for(reading: Reading, token: str, wait_ms: int) -> bool:
+    """Whether all partitions that a token names reach it within `wait_ms`; raises `InvalidRequest`.
+
+    While the state is away nothing is reached.
+    """
+    place = reading.place(token, "position")
+    deadline = time.monotonic() + wait_ms / 1_000
+    while True:
+        with suppress(StateUnavailable):
+            if reading.reached(place, None):
+                return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_AGAIN_S)
 
 
 def status_of(reading: Reading) -> wire.Status:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from penchant.assembly.cluster.keeping import Keeping
 from penchant.assembly.cluster.parts import ClusterParts
-from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of, status_of
+from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of, status_of, wait_for
 from penchant.assembly.cluster.warmup import warm_fold
 from penchant.core.backoff import Backoff
 from penchant.core.errors import LogUnavailable, NotFound, SettingsError
@@ -91,8 +91,8 @@ class Streaming:
     def __init__(self, parts: ClusterParts) -> None:
         self._folding = Folding(parts)
         self._stop = threading.Event()
-        reading = RemoteState(self._folding.state, parts.layout, parts.clock, ends_of(parts))
-        self._status = Calm(lambda: status_of(reading), UNKNOWN)
+        self._reading = RemoteState(self._folding.state, parts.layout, parts.clock, ends_of(parts))
+        self._status = Calm(lambda: status_of(self._reading), UNKNOWN)
         self._failed: str | None = None
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._thread.start()
@@ -134,9 +134,8 @@ class Streaming:
         raise NotFound(f"this service folds; ask penchant serve for {user_id!r}")
 
     def wait(self, position: str, wait_ms: int) -> bool:
-        """Not here."""
-        del position, wait_ms
-        return False
+        """Whether the fold reaches a token within `wait_ms`."""
+        return wait_for(self._reading, position, wait_ms)
 
     def _run(self) -> None:
         try:
