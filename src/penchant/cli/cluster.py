@@ -8,16 +8,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from penchant.cli.context import Dir, clean, err, folder
 from penchant.core.errors import PenchantError
 from penchant.settings import load
+
+if TYPE_CHECKING:
+    from penchant.testing.servers.process import Process
 
 cluster = typer.Typer(help="Run the distributed parts on this machine.", no_args_is_help=True)
 
@@ -51,13 +54,21 @@ def up(
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     with ExitStack() as stack:
+        running: Sequence[Process] = ()
         if local:
             servers = LocalServers(path, progress=_say)
             missing = servers.missing()
             if missing:
                 raise PenchantError("; ".join(missing))
-            stack.enter_context(servers)
+            try:
+                stack.enter_context(servers)
+            except RuntimeError as error:
+                raise PenchantError(str(error)) from None
             environment |= servers.environment()
+            running = servers.all()
+            _say("other verbs find these servers with")
+            for key, value in servers.environment().items():
+                _say(f"  export {key}={value}")
         load(path, environment)
         services = stack.enter_context(Services(path, environment))
         services.start("collect", "--port", str(collect_port))
@@ -67,7 +78,7 @@ def up(
         _say(
             f"events to http://127.0.0.1:{collect_port}/v1/events, slates from http://127.0.0.1:{port}; Ctrl-C ends all"
         )
-        services.watch(stop)
+        services.watch(stop, running)
 
 
 class Services:
@@ -100,9 +111,14 @@ class Services:
         process = subprocess.Popen(command, env=self._environment, start_new_session=True)  # noqa: S603
         self.processes.append((arguments, process))
 
-    def watch(self, stop: threading.Event) -> None:
-        """Until told to stop."""
+    def watch(self, stop: threading.Event, servers: Sequence[Process] = ()) -> None:
+        """Until told to stop; `servers` that end are started again with their data."""
         while not stop.wait(_PAUSE_S):
+            for server in servers:
+                if not server.alive:
+                    _say(f"{server.name} at {server.address} ended; it is started again")
+                    with suppress(RuntimeError):  # what does not start now may do so in a moment
+                        server.start()
             for arguments, process in list(self.processes):
                 if process.poll() is not None:
                     _say(f"penchant {arguments[0]} ended with {process.returncode}; it is started again")
