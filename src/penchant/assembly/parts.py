@@ -108,5 +108,8 @@ def _file(url: str, folder: Path, key: str, default: str) -> Path:
     scheme, _, rest = url.partition(":")
     if scheme != "sqlite":
         shown = without_password(url)
-        raise SettingsError(f"{key}: {shown!r} is not served by this version; use sqlite: (a file in the folder)")
+        raise SettingsError(
+            f"{key}: {shown!r} is not served by this version; use sqlite: (a file in the folder), or together "
+            "log.url kafka://… and state.url redis://…"
+        )
     return folder / (rest.removeprefix("//") or default)

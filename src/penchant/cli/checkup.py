@@ -187,7 +187,8 @@ def _server(settings: Settings) -> Iterator[Check]:
         kind = answer.headers.get("content-type", "")
         told = answer.json() if "json" in kind else {}
     except (httpx.ConnectError, httpx.ConnectTimeout):
-        yield Check("server", "ok", f"none runs at {url}; penchant up starts it")
+        verb = "serve" if is_distributed(settings) else "up"
+        yield Check("server", "ok", f"none runs at {url}; penchant {verb} starts it")
         return
     except (httpx.HTTPError, ValueError):
         told, answer = {}, None

@@ -41,7 +41,12 @@ def look_at_log(folder: Path, url: str, found: list[LogFacts]) -> Iterator[Check
     path = _path(folder, url, "log.sqlite")
     if path is None:
         shown = without_password(url)
-        yield Check("log", "fail", f"[log] url {shown!r} is not served by this version", 'write url = "sqlite:"')
+        yield Check(
+            "log",
+            "fail",
+            f"[log] url {shown!r} is not served by this version",
+            'write url = "sqlite:", or kafka://… beside a state in Redis',
+        )
         return
     if not path.exists():
         yield Check("log", "ok", "there is none yet; it is made at the first start or import")
@@ -74,7 +79,12 @@ def look_at_state(folder: Path, url: str, log: LogFacts | None, expected: str | 
     path = _path(folder, url, "state.sqlite")
     if path is None:
         shown = without_password(url)
-        yield Check("state", "fail", f"[state] url {shown!r} is not served by this version", 'write url = "sqlite:"')
+        yield Check(
+            "state",
+            "fail",
+            f"[state] url {shown!r} is not served by this version",
+            'write url = "sqlite:", or redis://… beside a log in Kafka',
+        )
         return
     if not path.exists():
         yield Check("state", "ok", "there is none yet; it is folded from the log at the next start")

@@ -33,7 +33,11 @@ def look(parts: ClusterParts) -> Iterator[Finding]:
         try:
             ends = reader.ends(parts.layout.all())
         except PenchantError as error:
-            yield Finding("log", "fail", str(error), "start the brokers; events wait in the outboxes meanwhile")
+            fix = (
+                "see that the brokers run, and that their topics have the partitions of [log]; "
+                "events wait in the outboxes meanwhile"
+            )
+            yield Finding("log", "fail", str(error), fix)
         else:
             total = sum(ends.values())
             yield Finding(

@@ -7,7 +7,7 @@ import threading
 
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.core.backoff import Backoff
-from penchant.core.errors import LogUnavailable
+from penchant.core.errors import LogUnavailable, PenchantError
 from penchant.core.outbox import Outbox
 from penchant.core.partitions import PartitionedState
 from penchant.log.joins import Joins
@@ -48,6 +48,8 @@ class Relaying:
             except LogUnavailable as error:
                 RETRIES.labels("log").inc()
                 logger.warning("events wait in the outbox: %s", error)
+            except PenchantError as error:
+                logger.error("events wait in the outbox: %s", error)
             except Exception:
                 logger.exception("events wait in the outbox")
             self._stop.wait(backoff.next())
