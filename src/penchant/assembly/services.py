@@ -14,7 +14,7 @@ from penchant.core.errors import SettingsError
 from penchant.serving import wire
 from penchant.serving.call import new_request_id
 from penchant.serving.ports import EnginePort
-from penchant.settings import Settings, load
+from penchant.settings import Settings, load, without_password
 from penchant.stream.runner import StreamRunner
 
 
@@ -38,8 +38,8 @@ def check_role(settings: Settings, role: str) -> None:
     """Raises `SettingsError` where a role does not go with the settings."""
     if role == "up" and is_distributed(settings):
         raise SettingsError(
-            f"penchant up runs everything in this folder, but log.url is {settings.log.url!r}; start penchant collect, "
-            "penchant stream and penchant serve, or all of them here with penchant cluster up"
+            f"penchant up runs everything in this folder, but log.url is {without_password(settings.log.url)!r}; start"
+            " penchant collect, penchant stream and penchant serve, or all of them here with penchant cluster up"
         )
 
 

@@ -12,7 +12,7 @@ from penchant.core.clock import Clock
 from penchant.core.errors import SettingsError
 from penchant.core.outbox import Outbox
 from penchant.core.partitions import Assigned, Layout, Membership, PartitionReader, Revoked, Sender
-from penchant.settings import Settings, duration
+from penchant.settings import Settings, duration, without_password
 from penchant.stream.sides import Sides
 from penchant.training.artifacts import ArtifactStore
 
@@ -45,9 +45,13 @@ class ClusterParts:
     def of(cls, folder: Path, settings: Settings, *, clock: Clock | None = None) -> ClusterParts:
         """Check the settings; raises `SettingsError` naming the key."""
         if not settings.log.url.startswith("kafka:"):
-            raise SettingsError(f"log.url: {settings.log.url!r} does not go with a state in Redis; use kafka://…")
+            raise SettingsError(
+                f"log.url: {without_password(settings.log.url)!r} does not go with a state in Redis; use kafka://…"
+            )
         if not settings.state.url.startswith(("redis:", "rediss:")):
-            raise SettingsError(f"state.url: {settings.state.url!r} does not go with a log in Kafka; use redis://…")
+            raise SettingsError(
+                f"state.url: {without_password(settings.state.url)!r} does not go with a log in Kafka; use redis://…"
+            )
         _check_ttl(settings)
         layout = Layout(settings.log.partitions, settings.log.item_partitions)
         artifacts = ArtifactStore(folder / "artifacts")
@@ -116,7 +120,7 @@ class ClusterParts:
                 rng=random.SystemRandom(),
             )
         if not url.startswith("sqlite:"):
-            raise SettingsError(f"outbox.url: {url!r} is not served; use sqlite: or postgresql://…")
+            raise SettingsError(f"outbox.url: {without_password(url)!r} is not served; use sqlite: or postgresql://…")
         from penchant.log.outbox_sqlite import SqliteOutbox
 
         return SqliteOutbox(
