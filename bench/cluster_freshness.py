@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -146,6 +148,7 @@ def main() -> None:
     parser.add_argument("--postgres", action="store_true", help="the collector's outbox in PostgreSQL")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of lines")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped then as well
     told = measure(given.rate, given.clicks, postgres=given.postgres)
     if given.json:
         print(json.dumps(told, indent=2))
