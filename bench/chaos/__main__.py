@@ -27,6 +27,13 @@ from bench.chaos.world import Events, make_folder
 from penchant.testing.servers import Kafka, Postgres, Redis, free_port
 
 AWAY_S = 60.0
+_SESSIONS = {
+    "group.consumer.min.session.timeout.ms": "3000",
+    "group.consumer.session.timeout.ms": "3000",
+    "group.consumer.min.heartbeat.interval.ms": "500",
+    "group.consumer.heartbeat.interval.ms": "500",
+}
+"""The partitions of a worker that is killed every few seconds must be another's well before it is killed again."""
 
 
 def torment(folder: Path, minutes: float, rate: float, partitions: int, asks: float) -> dict[str, Any]:
@@ -34,7 +41,7 @@ def torment(folder: Path, minutes: float, rate: float, partitions: int, asks: fl
     make_folder(folder, partitions, 16)
     told: dict[str, Any] = {"rate": rate, "minutes": minutes, "recovery_s": {}}
     with ExitStack() as stack:
-        kafka = stack.enter_context(Kafka())
+        kafka = stack.enter_context(Kafka(settings=_SESSIONS))
         redis = stack.enter_context(Redis())
         postgres = stack.enter_context(Postgres())
         database = postgres.create_database("chaos")
@@ -69,7 +76,7 @@ def torment(folder: Path, minutes: float, rate: float, partitions: int, asks: fl
         sender.start()
         asker.start()
         began = time.monotonic()
-        reaper = Reaper(streams, every_s=7.0)
+        reaper = Reaper(streams[:1], every_s=8.0)
         stack.callback(reaper.stop)
         plan = _plan(minutes * 60)
 
@@ -82,7 +89,7 @@ def torment(folder: Path, minutes: float, rate: float, partitions: int, asks: fl
             _say(f"{time.monotonic() - began:6.1f} s  recovered from: {what} ({took:.1f} s)")
 
         reaper.start()
-        _say(f"{time.monotonic() - began:6.1f} s  a stream worker is killed every 7 s from now on")
+        _say(f"{time.monotonic() - began:6.1f} s  a stream worker is killed every 8 s from now on")
         until(plan["broker"])
         _say(f"{time.monotonic() - began:6.1f} s  kill -9 of Kafka, for {AWAY_S:.0f} s")
         kafka.kill()

@@ -28,7 +28,7 @@ def test_a_token_is_what_it_was_made_of(source, places):
 
 
 @pytest.mark.parametrize(
-    "token", ["", "~", "box~", "box~x001-1", "box~u001", "box~u001-1-2-3", "b x~u001-1", "box~u1-"]
+    "token", ["", "~", "junk", "812", "box~", "box~x001-1", "box~u001", "box~u001-1-2-3", "b x~u001-1", "box~u1-"]
 )
 def test_what_no_log_gave_is_refused(token):
     with pytest.raises(InvalidRequest) as caught:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from penchant.cli.context import Json, clean, out, print_json
-from penchant.settings import find
+from penchant.cli.context import Dir, Json, clean, folder, out, print_json
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @clean
 def doctor(
-    dir: Annotated[
-        Path | None,
-        typer.Option("--dir", help="The folder with penchant.toml; default: the nearest one upwards."),
-    ] = None,
+    dir: Dir = None,
     json: Json = False,
 ) -> None:
     """Check settings, log, state, artifact, disk, clock, keys and server; change nothing. Exits with 1 on any fail.
@@ -29,7 +22,7 @@ def doctor(
     """
     from penchant.cli.checkup import examine
 
-    checks = examine(find(dir if dir is not None else Path.cwd()))
+    checks = examine(folder(dir))
     failed = any(check.status == "fail" for check in checks)
     if json:
         print_json({"passed": not failed, "checks": checks})

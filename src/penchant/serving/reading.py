@@ -38,6 +38,8 @@ class Standing(NamedTuple):
     users: int
     pending: int
     """Events accepted that the log does not have yet."""
+    items: int = 0
+    """Items that the state knows, for services that have no picture of them."""
 
 
 class Taken(NamedTuple):

@@ -118,6 +118,7 @@ class RemoteState:
             lag_ms=max(0, now - min(clocks, default=now)),
             users=users,
             pending=0,
+            items=sum(meta.entities for meta in metas[self._layout.users :]),
         )
 
 

@@ -15,7 +15,7 @@ from penchant.catalog.columns import ItemColumns
 from penchant.catalog.mirror import ItemMirror
 from penchant.catalog.shared import PictureWriter, SharedPictures
 from penchant.core.backoff import Backoff
-from penchant.core.errors import StateUnavailable
+from penchant.core.errors import SettingsError, StateUnavailable
 from penchant.core.hashing import fingerprint
 from penchant.core.items import Items
 from penchant.settings import duration
@@ -83,13 +83,19 @@ def _write(parts: ClusterParts, folder: Path, stop: threading.Event) -> None:
     )
     interval = duration(definition.settings.server.refresh, "server.refresh") / 1_000
     backoff = Backoff(random.SystemRandom(), cap=2.0)
+    checked = False
     while not stop.is_set():
         try:
+            if not checked:
+                for warning in state.check():
+                    logger.warning("%s", warning)
+                checked = True
             maker.step()
             backoff.reset()
             stop.wait(interval)
-        except StateUnavailable as error:
-            logger.warning("pictures wait for the state: %s", error)
+        except (StateUnavailable, SettingsError) as error:
+            if backoff.failures == 0:  # once: an outage of hours must not fill the disk
+                logger.warning("no new pictures of the items: %s", error)
             RETRIES.labels("state").inc()
             stop.wait(backoff.next())
     state.close()

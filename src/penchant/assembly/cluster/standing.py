@@ -84,7 +84,7 @@ def status_of(reading: Reading) -> wire.Status:
         position=standing.position,
         lag_events=standing.lag_events,
         lag_ms=standing.lag_ms,
-        items=0,
+        items=standing.items,
         users=standing.users,
         artifact=None,
         outbox=wire.Outbox(pending=standing.pending),
