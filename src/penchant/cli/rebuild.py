@@ -13,7 +13,9 @@ from penchant.cli.progress import bars
 @clean
 def rebuild(
     dir: Dir = None,
-    drop: Annotated[bool, typer.Option("--drop", help="Delete the old state afterwards; stop what still folds or serves it first.")] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Delete the old state afterwards; stop what still folds or serves it first.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Fold the log anew for the present settings while the old state serves; then put the new one in its place.
