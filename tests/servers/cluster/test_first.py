@@ -65,7 +65,7 @@ def test_each_starts_alone_and_drains_while_nothing_is_there(
     words = {
         "collect": ["events wait in the outbox"],
         "stream": ["the fold waits"],
-        "serve": ["pictures wait", "outbox"],
+        "serve": ["no new pictures of the items", "events wait in the outbox"],
     }
     until(lambda: all(word in service.said() for word in words[verb]), 30)
     code, took = service.stop()
@@ -91,7 +91,8 @@ def test_they_go_on_by_themselves(cluster: Cluster, ports: dict[str, int], figur
         there = time.monotonic()
         for service in (stream, serve):
             service.ready()
-        until(lambda: serve.get("/v1/status", position=token, wait_ms=1_000)["reached"], 60)
+        asked = {"position": token, "wait_ms": 1_000}
+        until(lambda: serve.client.get("/v1/status", params=asked).json().get("reached"), 60)
         took = time.monotonic() - there
         figures(
             f"collect, stream and serve started first; {took:.1f} s after the last server appeared"
