@@ -49,7 +49,6 @@ def torment(folder: Path, minutes: float, rate: float, partitions: int, asks: fl
             "PENCHANT_LOG__URL": kafka.topic_url("chaos"),
             "PENCHANT_STATE__URL": redis.url,
             "PENCHANT_COPY__URL": database,
-            "PENCHANT_COPY__EVERY": "30s",
         }
         ports = {name: free_port() for name in ("collect", "serve", "stream0", "stream1", "stream2")}
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
@@ -65,7 +64,7 @@ def torment(folder: Path, minutes: float, rate: float, partitions: int, asks: fl
         service("serve", "serve")
         for name, url in urls.items():
             told.setdefault("ready_s", {})[name] = round(wait_ready(url, 300), 1)
-        events = Events(1, users=5_000, items=1_000, size=100)
+        events = Events(1, users=20_000, items=1_000, size=100)
         sender = Sender(urls["collect"], events, rate)
         asker = Asker(urls["serve"], events.users, asks)
         with httpx.Client(timeout=10.0, trust_env=False) as client:
