@@ -22,7 +22,9 @@ from penchant.settings import load
 if TYPE_CHECKING:
     from penchant.testing.servers.process import Process
 
-cluster = typer.Typer(help="Run the distributed parts on this machine.", no_args_is_help=True)
+cluster = typer.Typer(
+    help="Run the distributed parts on this machine.\n\n\b\npenchant cluster up --local", no_args_is_help=True
+)
 
 _DRAIN_S = 20.0
 _PAUSE_S = 1.0

@@ -13,7 +13,8 @@ def migrate(dir: Dir = None, json: Json = False) -> None:
     """Move a folder's log to the Kafka and Redis that the settings name now, and compare both states.
 
     \b
-    PENCHANT_LOG__URL=kafka://broker:9092/films PENCHANT_STATE__URL=redis://redis:6379/0 penchant migrate --dir films
+    export PENCHANT_LOG__URL=kafka://broker:9092/films PENCHANT_STATE__URL=redis://redis:6379/0
+    penchant migrate --dir films
 
     Stop what writes to the folder first. Nothing is removed from it, artifacts stay where they are, and the verb can be
     run again: what was sent counts once. Exits with 1 when a cell differs.
