@@ -10,10 +10,12 @@ import time
 from collections import Counter
 
 import httpx
+import msgspec
 import numpy as np
 from bench.chaos.world import Events
 
 BUDGET_S = 0.25
+_JSON = {"content-type": "application/json"}
 
 
 class Sender:
@@ -48,10 +50,11 @@ class Sender:
 
     def post(self, events: list[dict[str, object]], client: httpx.Client, patience_s: float = 300) -> None:
         """Send until accepted."""
+        body = msgspec.json.encode({"events": events})
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                answer = client.post(f"{self._url}/v1/events", json={"events": events})
+                answer = client.post(f"{self._url}/v1/events", content=body, headers=_JSON)
                 if answer.status_code == httpx.codes.ACCEPTED:
                     rejected = answer.json()["rejected"]
                     if rejected:
