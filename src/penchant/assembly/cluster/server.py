@@ -51,8 +51,8 @@ class Server:
         # The fold's time-outs: a relay may wait.
         self._joins = parts.state()
         self._relaying = Relaying(parts, self._outbox, self._joins)
-        guarded = GuardedState(self._state)
-        self._reading = RemoteState(guarded, parts.layout, parts.clock, ends_of(parts), pending=intake.pending)
+        self._guarded = GuardedState(self._state)
+        self._reading = RemoteState(self._guarded, parts.layout, parts.clock, ends_of(parts), pending=intake.pending)
         self._published = Published(SurfaceCompiler(definition, parts.artifacts), parts.artifacts)
         self._warm_up = WarmUp(definition)
         compiled = self._published.first()
@@ -113,6 +113,8 @@ class Server:
         Once there is a picture nothing is: without the state a slate is worth less, but no slate is worth nothing.
         """
         try:
+            if self._guarded.breaker.open:  # a probe must not wait for what requests do not wait for
+                return [] if self.world.ready else [_NO_PICTURE]
             active = self._state.active()
         except StateUnavailable as error:
             return [] if self.world.ready else [_NO_PICTURE, str(error)]
