@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -110,7 +110,7 @@ class SqliteStore:
         puts = [(key, position, value) for key, value in sorted(writes.items()) if value is not None or is_tracked(key)]
         drops = [(key,) for key, value in writes.items() if value is None and not is_tracked(key)]
         with self._writing:
-            with transaction(self._writer) as db:
+            with self._transaction() as db:
                 current, fingerprint = db.execute(_FENCE).fetchone()
                 if fingerprint != self._fingerprint:
                     raise PenchantError(f"{self._path}: another process keeps the state of other settings; restart")
@@ -126,7 +126,7 @@ class SqliteStore:
 
     def clear(self) -> None:
         """Drop everything, put the fence back to the start and begin another generation."""
-        with self._writing, transaction(self._writer) as db:
+        with self._writing, self._transaction() as db:
             self._clear(db)
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class SqliteStore:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA cache_size = -65536")  # readers lose their cache at every commit: not theirs
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        with transaction(self._writer):
+        with self._transaction():
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > _VERSION:
                 raise PenchantError(f"{self._path} is of format {version}, not {_VERSION}: delete it, to be made anew")
@@ -182,6 +182,10 @@ class SqliteStore:
         db.execute("DELETE FROM changes")
         db.execute("UPDATE fence SET position = ?, fingerprint = ?", (START, self._fingerprint))
         db.execute("UPDATE generation SET cleared = cleared + 1")
+
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """All writing goes through here, so that a test can let a process die inside."""
+        return transaction(self._writer)
 
     def _empty_wal(self) -> None:
         """What was dropped must not stay readable in the WAL; while a snapshot needs the old pages, try again later."""
