@@ -255,16 +255,16 @@ class Cluster:
     def folded_again(self) -> dict[Partition, dict[bytes, bytes]]:
         """What the partitions' logs fold to when nothing happens: by one worker that knows nothing and tells nobody."""
         stores = SeparateStores(lambda _: Rewindable(fingerprint="f"), self.layout)
-        saved, self.stores, faults = self.stores, stores, self.faults
+        saved, self.stores, faults, wrap = self.stores, stores, self.faults, self._state
         self.broker.faults = Faults()
+        self._state = lambda state: state
         try:
             worker = self.worker(lone=True, emit=False, batch=1 << 20, poll=1 << 20)
-            worker._state = stores
             while worker.step(0):
                 pass
             return self.contents()
         finally:
-            self.stores, self.broker.faults = saved, faults
+            self.stores, self.broker.faults, self._state = saved, faults, wrap
 
     def records(self) -> list[Record]:
         """What the relay sent, as one log would have it: in its order, each when it first arrived in its partition."""

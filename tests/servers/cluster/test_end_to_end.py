@@ -190,7 +190,7 @@ def test_services_say_what_is_not_theirs(deployment: Deployment) -> None:
     assert deployment.stream.client.post("/v1/events", json={"events": []}).status_code == httpx.codes.NOT_FOUND
     refused = deployment.serve.client.get("/v1/status", params={"position": "u001-12"})
     assert refused.status_code == httpx.codes.BAD_REQUEST
-    for service in deployment.cluster.services:
+    for service in (deployment.collect, deployment.stream, deployment.serve):
         text = service.client.get("/metrics").text
         assert "penchant_build_info" in text
         assert "Traceback" not in service.said(), service.said()
