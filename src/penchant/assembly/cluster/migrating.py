@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from penchant.assembly.cluster.catching_up import Tell, fold_to_end
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.assembly.parts import Parts, open_parts
 from penchant.core.errors import PenchantError
@@ -25,10 +26,7 @@ from penchant.log.sqlite import SqliteLog
 from penchant.retrieval.covisit_fold import TABLE
 from penchant.settings import Settings
 from penchant.stream.runner import StreamRunner
-from penchant.stream.worker import Worker
 
-Tell = Callable[[str, int, int], None]
-"""What is going on, how much is done, of how much."""
 _AT_ONCE = 500
 
 
@@ -170,31 +168,10 @@ class Migration:
             relay.close()
 
     def _fold(self, tell: Tell) -> None:
-        there = self._there
-        reader = there.reader()
-        worker = Worker(
-            there.membership,
-            there.sender,
-            reader,
-            self._state,
-            there.sides(),
-            clock=there.clock,
-            rng=random.SystemRandom(),
-            batch=2_000,
-            poll=20_000,
-        )
-        partitions = there.layout.all()
+        reader = self._there.reader()
         try:
-            while True:
-                worker.step()
-                ends = reader.ends(partitions)
-                views = self._state.read([(partition, []) for partition in partitions])
-                lag = sum(max(0, ends[p] - view.position) for p, view in zip(partitions, views, strict=True))
-                tell("folding", sum(ends.values()) - lag, sum(ends.values()))
-                if not lag:
-                    return
+            fold_to_end(self._there, self._state, reader, tell)
         finally:
-            worker.close()
             reader.close()
 
     def _compare(self, tell: Tell) -> Compared:

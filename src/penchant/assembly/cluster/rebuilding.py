@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from penchant.assembly.cluster.catching_up import Tell, fold_to_end
 from penchant.assembly.cluster.keeping import history_of
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.core.errors import PenchantError
-from penchant.core.partitions import META_KEY, Partition, PartitionReader, decode_meta
+from penchant.core.partitions import META_KEY, Partition, decode_meta
 from penchant.settings import Settings
 from penchant.stores.redis import RedisState
-from penchant.stream.worker import Worker
 
-Tell = Callable[[str, int, int], None]
 _PROFILES = (b"p", b"c")
 
 
@@ -51,7 +48,8 @@ class Rebuilding:
         old = None if before is None else state.beside(before)
         reader = parts.reader()
         try:
-            messages = self._fold(reader, emit=old is None or not self._shares_deeds(old), tell=tell)
+            emit = old is None or not self._shares_deeds(old)
+            messages = fold_to_end(parts, state, reader, tell, history=history_of(parts, reader), emit=emit)
             compared, wrong = (0, 0) if old is None else self._compare(old, tell)
         finally:
             reader.close()
@@ -74,35 +72,6 @@ class Rebuilding:
         items = [Partition("items", number) for number in range(self._parts.layout.items)]
         metas = [decode_meta(view.values[0]) for view in old.read([(partition, [META_KEY]) for partition in items])]
         return any(source.startswith(prefix) for meta in metas for source in meta.sources)
-
-    def _fold(self, reader: PartitionReader, *, emit: bool, tell: Tell) -> int:
-        parts = self._parts
-        worker = Worker(
-            parts.membership,
-            parts.sender,
-            reader,
-            self._state,
-            parts.sides(),
-            clock=parts.clock,
-            rng=random.SystemRandom(),
-            history=history_of(parts, reader),
-            batch=2_000,
-            poll=20_000,
-            emit=emit,
-        )
-        partitions = parts.layout.all()
-        try:
-            while True:
-                worker.step()
-                ends = reader.ends(partitions)
-                views = self._state.read([(partition, []) for partition in partitions])
-                lag = sum(max(0, ends[p] - view.position) for p, view in zip(partitions, views, strict=True))
-                total = sum(ends.values())
-                tell("folding", total - lag, total)
-                if not lag:
-                    return total
-        finally:
-            worker.close()
 
     def _compare(self, old: RedisState, tell: Tell) -> tuple[int, int]:
         """Profiles are a function of the log alone; where a partition has moved on meanwhile it is left out."""
