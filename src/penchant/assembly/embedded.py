@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import penchant
+from penchant.assembly.engines import engine_of, views_of
 from penchant.assembly.parts import Parts, open_parts
 from penchant.assembly.published import Published
 from penchant.assembly.surfaces import SurfaceCompiler
@@ -23,17 +23,11 @@ from penchant.core.events import (
     UserUpdate,
     to_builtins,
 )
-from penchant.experiments.assignment import Assignment
-from penchant.rerank.presentation import Wording
 from penchant.serving import wire
-from penchant.serving.answers import Answers
 from penchant.serving.call import new_request_id
-from penchant.serving.engine import Engine
 from penchant.serving.ingest import Ingest
 from penchant.serving.live import Compiled, LiveWorld, Refresher
-from penchant.serving.queries import Preparation
 from penchant.serving.reading import OwnLog, OwnState
-from penchant.serving.views import Views
 from penchant.settings import InvalidSettings, Settings, duration, load
 from penchant.stream.runner import StreamRunner
 from penchant.telemetry import logger
@@ -62,25 +56,15 @@ class Embedded:
         )
         intake = OwnLog(parts.log)
         self._reading = OwnState(parts.log, parts.store, parts.clock)
-        self.engine = Engine(
+        self.engine = engine_of(
+            definition,
+            self.compiler,
             intake=intake,
             reading=self._reading,
-            reader=definition.reader,
-            live=self.live,
-            preparation=Preparation(definition.schema, settings.sources.segment),
-            fallback=self.compiler.fallback(),
-            answers=Answers(definition.schema, Wording(definition.schema).text),
-            assigner=Assignment(settings.experiments),
-            clock=parts.clock,
-        )
-        self.views = Views(
-            reading=self._reading,
-            reader=definition.reader,
-            schema=definition.schema,
             live=self.live,
             clock=parts.clock,
-            build=penchant.__version__,
         )
+        self.views = views_of(definition, reading=self._reading, live=self.live, clock=parts.clock)
         self.ingest = Ingest(intake, definition.schema)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []

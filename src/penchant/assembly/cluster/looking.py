@@ -6,18 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from penchant.assembly.cluster.parts import ClusterParts
+from penchant.assembly.engines import engine_of
 from penchant.assembly.published import Published
 from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.catalog.columns import ItemColumns
 from penchant.catalog.mirror import ItemMirror
 from penchant.core.errors import ContractError
 from penchant.core.events import Event
-from penchant.experiments.assignment import Assignment
-from penchant.rerank.presentation import Wording
-from penchant.serving.answers import Answers
 from penchant.serving.engine import Engine
 from penchant.serving.live import LiveWorld
-from penchant.serving.queries import Preparation
 from penchant.serving.reading import Taken
 from penchant.serving.remote import RemoteState
 
@@ -46,15 +43,12 @@ def looking(parts: ClusterParts) -> Iterator[Engine]:
         parts.clock.observe(max((meta.clock for meta in mirror.metas.values()), default=0))
         compiler = SurfaceCompiler(definition, parts.artifacts)
         compiled = Published(compiler, parts.artifacts).first()
-        engine = Engine(
+        engine = engine_of(
+            definition,
+            compiler,
             intake=_NoIntake(),
             reading=RemoteState(state, parts.layout, parts.clock),
-            reader=definition.reader,
             live=LiveWorld(store, ItemColumns(definition.schema, definition.reader), parts.clock, compiled),
-            preparation=Preparation(definition.schema, definition.settings.sources.segment),
-            fallback=compiler.fallback(),
-            answers=Answers(definition.schema, Wording(definition.schema).text),
-            assigner=Assignment(definition.settings.experiments),
             clock=parts.clock,
         )
         try:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import penchant
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.assembly.cluster.pictures import nothing, shared_pictures
 from penchant.assembly.cluster.relaying import Relaying
 from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of
 from penchant.assembly.cluster.world import SharedWorld
+from penchant.assembly.engines import engine_of, views_of
 from penchant.assembly.published import Published
 from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.assembly.warmup import WarmUp
 from penchant.core.errors import StateUnavailable
-from penchant.experiments.assignment import Assignment
-from penchant.rerank.presentation import Wording
 from penchant.serving import wire
-from penchant.serving.answers import Answers
 from penchant.serving.call import new_request_id
-from penchant.serving.engine import Engine
 from penchant.serving.ingest import Ingest
 from penchant.serving.intake import OutboxIntake
 from penchant.serving.live import Compiled, Refresher
-from penchant.serving.queries import Preparation
 from penchant.serving.remote import RemoteState
-from penchant.serving.views import Views
 from penchant.settings import duration
 from penchant.stores.guarded import GuardedState
 from penchant.telemetry import logger
@@ -53,30 +47,21 @@ class Server:
         self._relaying = Relaying(parts, self._outbox, self._joins)
         self._guarded = GuardedState(self._state)
         self._reading = RemoteState(self._guarded, parts.layout, parts.clock, ends_of(parts), pending=intake.pending)
-        self._published = Published(SurfaceCompiler(definition, parts.artifacts), parts.artifacts)
+        compiler = SurfaceCompiler(definition, parts.artifacts)
+        self._published = Published(compiler, parts.artifacts)
         self._warm_up = WarmUp(definition)
         compiled = self._published.first()
         self.world = SharedWorld(shared_pictures(parts), nothing(parts), compiled, parts.clock)
-        self.engine = Engine(
+        self.engine = engine_of(
+            definition,
+            compiler,
             intake=intake,
             reading=self._reading,
-            reader=definition.reader,
             live=self.world,
-            preparation=Preparation(definition.schema, settings.sources.segment),
-            fallback=SurfaceCompiler(definition, parts.artifacts).fallback(),
-            answers=Answers(definition.schema, Wording(definition.schema).text),
-            assigner=Assignment(settings.experiments),
             clock=parts.clock,
             patience=_PATIENCE_S,
         )
-        self.views = Views(
-            reading=self._reading,
-            reader=definition.reader,
-            schema=definition.schema,
-            live=self.world,
-            clock=parts.clock,
-            build=penchant.__version__,
-        )
+        self.views = views_of(definition, reading=self._reading, live=self.world, clock=parts.clock)
         self._status = Calm(self.views.status, UNKNOWN)
         self._ingest = Ingest(intake, definition.schema)
         self.world.refresh()
