@@ -9,7 +9,7 @@ import pytest
 
 from penchant.core.clock import Millis, SystemClock
 from penchant.core.errors import LogUnavailable, SettingsError
-from penchant.core.partitions import Assigned, Layout, Partition, Revoked
+from penchant.core.partitions import Assigned, Deeds, Layout, Outgoing, Partition, Revoked
 from penchant.log.kafka import KafkaAddress, driver, ensure_topics
 from penchant.log.kafka_group import KafkaMembership, Protocol
 from penchant.log.kafka_reader import KafkaPartitionReader
@@ -139,6 +139,23 @@ def test_messages_of_others_are_passed_over(kafka: Kafka, topic: str) -> None:
     ours = [out for out in clicks(100) if out.partition == Partition("users", 1)]
     sender.send(ours)
     assert [m.place for m in reader.read(Partition("users", 1), 0, 100)] == [out.place for out in ours]
+    sender.close()
+    reader.close()
+
+
+def test_a_reader_may_pass_over_deeds(kafka: Kafka, topic: str) -> None:
+    address, partition = KafkaAddress.parse(kafka.topic_url(topic)), Partition("users", 1)
+    ensure_topics(address, LAYOUT)
+    sender, reader = KafkaSender(address), KafkaPartitionReader(address, deeds=False)
+    events = [out for out in clicks(100) if out.partition == partition]
+    deeds = Outgoing(partition, "", "fold", (0, 1), None, Deeds([]))
+    sender.send([deeds, *events[:3], deeds, *events[3:], deeds])
+    read = reader.read(partition, 0, 3)
+    assert [message.place for message in read] == [out.place for out in events[:3]]
+    rest = reader.read(partition, read[-1].position, 100)
+    assert [message.place for message in rest] == [out.place for out in events[3:]]
+    assert reader.read(partition, rest[-1].position, 100) == []
+    assert reader.end(partition) == rest[-1].position + 1
     sender.close()
     reader.close()
 

@@ -33,6 +33,11 @@ def headers_of(outgoing: Outgoing) -> Headers:
     return headers
 
 
+def tells_deeds(headers: Sequence[tuple[str, str | bytes | None]] | None) -> bool:
+    """Whether the body is deeds."""
+    return (KIND, b"deeds") in (headers or ())
+
+
 def place_of(text: str) -> Place:
     """The place that a header tells.
 

@@ -48,8 +48,8 @@ class Joins:
 
     An item is what the state says of it, plus the item events that the relay sent itself and that the state does not
     have yet: so what went into one outbox in some order is joined in that order, however far behind the fold is. With
-    a `reader`, `resume` finds those that were sent before (by this relay, before it was started again, or by any
-    other). `max_waiting` bounds what is remembered: beyond, the relay waits for the fold.
+    a `reader`, which may pass over deeds, `resume` finds those that were sent before (by this relay, before it was
+    started again, or by any other). `max_waiting` bounds what is remembered: beyond, the relay waits for the fold.
     """
 
     def __init__(

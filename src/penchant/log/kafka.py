@@ -12,7 +12,7 @@ from penchant.core.clock import Millis
 from penchant.core.errors import LogUnavailable, SettingsError
 from penchant.core.extras import library
 from penchant.core.partitions import Layout, Message, Partition, Side
-from penchant.log.headers import message_of
+from penchant.log.headers import message_of, tells_deeds
 from penchant.settings import without_password
 from penchant.telemetry import logger
 
@@ -84,10 +84,16 @@ def unavailable(what: str, error: object) -> LogUnavailable:
     return LogUnavailable(f"{what}: {error}")
 
 
-def to_message(address: KafkaAddress, message: Driver) -> Message | None:
-    """The message as partitions have it; None, and a word in the log, for one that is not ours."""
+def to_message(address: KafkaAddress, message: Driver, *, deeds: bool = True) -> Message | None:
+    """The message as partitions have it; None, and a word in the log, for one that is not ours.
+
+    Without `deeds`, theirs are not decoded and give None.
+    """
+    headers = message.headers()
+    if not deeds and tells_deeds(headers):
+        return None
     partition, offset = address.partition(message.topic(), message.partition()), message.offset()
-    ours = message_of(partition, offset, message.timestamp()[1], message.headers(), message.value())
+    ours = message_of(partition, offset, message.timestamp()[1], headers, message.value())
     if ours is None:
         logger.warning("%s, offset %d: passed over, it is not a message of Penchant's", partition, offset)
     return ours

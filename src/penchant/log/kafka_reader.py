@@ -35,11 +35,13 @@ class _Place:
 class KafkaPartitionReader:
     """A `PartitionReader` of Kafka or Redpanda. Safe to call from several threads.
 
-    Consumers are kept between reads: one that reads on where it stopped has the next messages already.
+    Consumers are kept between reads: one that reads on where it stopped has the next messages already. Without
+    `deeds`, whose messages are large, it passes over them and decodes none.
     """
 
-    def __init__(self, address: KafkaAddress, *, timeout: float = 10.0) -> None:
+    def __init__(self, address: KafkaAddress, *, deeds: bool = True, timeout: float = 10.0) -> None:
         self._address = address
+        self._deeds = deeds
         self._timeout = timeout
         self._driver = driver()
         self._lock = threading.Lock()
@@ -181,7 +183,7 @@ class KafkaPartitionReader:
             error = message.error()
             if error is None:
                 place.after = message.offset() + 1
-                ours = to_message(self._address, message)
+                ours = to_message(self._address, message, deeds=self._deeds)
                 if ours is not None:
                     messages.append(ours)
             elif error.code() == end_code:

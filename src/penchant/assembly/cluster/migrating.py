@@ -157,7 +157,9 @@ class Migration:
                 )
 
     def _send(self, outbox: LogOutbox, end: int, tell: Tell) -> None:
-        joins = Joins(self._state, self._there.layout, self._there.definition.schema, reader=self._there.reader())
+        joins = Joins(
+            self._state, self._there.layout, self._there.definition.schema, reader=self._there.reader(deeds=False)
+        )
         relay = Relay(outbox, self._there.sender, self._there.layout, joins, batch=5_000, rng=random.SystemRandom())
         sent = 0
         try:

@@ -146,11 +146,11 @@ class ClusterParts:
 
         return KafkaSender(self.address())
 
-    def reader(self) -> PartitionReader:
-        """Any partition of the log, from anywhere."""
+    def reader(self, *, deeds: bool = True) -> PartitionReader:
+        """Any partition of the log, from anywhere; without `deeds` only what came from outboxes."""
         from penchant.log.kafka_reader import KafkaPartitionReader
 
-        return KafkaPartitionReader(self.address())
+        return KafkaPartitionReader(self.address(), deeds=deeds)
 
     def membership(self, assigned: Assigned, revoked: Revoked) -> Membership:
         """A place among the workers that fold."""

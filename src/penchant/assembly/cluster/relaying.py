@@ -27,7 +27,7 @@ class Relaying:
     def __init__(self, parts: ClusterParts, outbox: Outbox, state: PartitionedState) -> None:
         self._parts = parts
         self._stop = threading.Event()
-        joins = Joins(state, parts.layout, parts.definition.schema, reader=parts.reader())
+        joins = Joins(state, parts.layout, parts.definition.schema, reader=parts.reader(deeds=False))
         self._relay = Relay(outbox, parts.sender, parts.layout, joins, batch=_BATCH, rng=random.SystemRandom())
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
