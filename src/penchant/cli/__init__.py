@@ -19,7 +19,7 @@ from penchant.cli.playlist import playlist
 from penchant.cli.rebuild import rebuild
 from penchant.cli.recommend import recommend
 from penchant.cli.replay import replay
-from penchant.cli.services import collect, pictures, serve, stream, up
+from penchant.cli.services import archive, collect, pictures, serve, stream, up
 from penchant.cli.train import train
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ app.command()(collect)
 app.command()(stream)
 app.command()(serve)
 app.command()(pictures)
+app.command()(archive)
 app.command()(train)
 app.command()(evaluate)
 app.command()(replay)

@@ -89,7 +89,7 @@ def stream(
 
     stop = _stopped_by_signals(lifeline)
     fold = open_fold(folder, settings)
-    err.print(f"folding {folder} from position {fold.position()}", markup=False, soft_wrap=True)
+    err.print(f"folding {folder} from {fold.position()}", markup=False, soft_wrap=True)
     fold.run(stop)
     fold.close()
 
@@ -106,6 +106,25 @@ def pictures(dir: Dir = None, clock: ClockOption = None, lifeline: Lifeline = Fa
 
     folder, settings = _with_clock(dir, clock)
     keep_pictures(ClusterParts.of(folder, settings), _stopped_by_signals(lifeline))
+
+
+@clean
+def archive(dir: Dir = None, clock: ClockOption = None, lifeline: Lifeline = False) -> None:
+    """Archive what is new in a log in Kafka as Parquet, once (penchant stream has it done every [archive] every).
+
+    \b
+    penchant archive --dir films
+    """
+    from penchant.assembly.cluster.archiving import archive_now, archive_when_told
+    from penchant.assembly.cluster.parts import ClusterParts
+
+    folder, settings = _with_clock(dir, clock)
+    parts = ClusterParts.of(folder, settings)
+    if lifeline:
+        archive_when_told(parts)
+        return
+    archive_now(parts, lambda left: err.print(f"{left:,} messages left", markup=False))
+    err.print("the archive has all of the log", markup=False)
 
 
 def _stopped_by_signals(lifeline: bool) -> threading.Event:

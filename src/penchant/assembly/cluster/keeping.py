@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from penchant.assembly.cluster.archiving import Archiving
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.core.errors import FenceConflict, LogUnavailable, StateUnavailable
 from penchant.core.log import START
 from penchant.core.partitions import Commit, Partition, PartitionReader
-from penchant.log.archive_reader import ArchivedReader, Archiver
+from penchant.log.archive_reader import ArchivedReader
 from penchant.settings import duration
 from penchant.stores.copier import Copier
 from penchant.stores.redis import RedisState
@@ -26,9 +27,9 @@ def history_of(parts: ClusterParts, reader: PartitionReader) -> PartitionReader:
 
 
 class Keeping:
-    """Copies and archives what the worker folds, in a thread; brings partitions back that the log cannot.
+    """Copies what the worker folds, in a thread, and has it archived; brings partitions back that the log cannot.
 
-    `held` tells which partitions are this worker's. Whoever has the first user partition archives for all.
+    `held` tells which partitions are this worker's. Whoever has the first user partition has all archived.
     """
 
     def __init__(self, parts: ClusterParts, state: RedisState, held: Callable[[], Collection[Partition]]) -> None:
@@ -40,16 +41,8 @@ class Keeping:
         self._copied_at = time.monotonic()
         self._stop = threading.Event()
         self._reader = parts.reader()
-        archive = parts.archive()
-        self.history: PartitionReader = ArchivedReader(archive, self._reader)
-        self._archiver = Archiver(
-            self._reader,
-            archive,
-            parts.layout.all(),
-            parts.clock,
-            schema=parts.definition.schema,
-            lateness_ms=duration(settings.log.lateness, "log.lateness"),
-        )
+        self.history = history_of(parts, self._reader)
+        self._archiving = Archiving(parts.folder)
         every = {"archive": (self._archive, duration(settings.archive.every, "archive.every") / 1_000)}
         if self._copier is not None:
             every["copy"] = (self._flush, duration(settings.copy.every, "copy.every") / 1_000)
@@ -96,6 +89,7 @@ class Keeping:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+        self._archiving.close()
         if self._copy is not None:
             self._copy.close()
         self._reader.close()
@@ -123,6 +117,4 @@ class Keeping:
     def _archive(self) -> None:
         if _ARCHIVES not in self._held():
             return
-        while self._archiver.step() and not self._stop.is_set():
-            pass
-        self._archiver.tidy()
+        self._archiving.work(self._stop)
