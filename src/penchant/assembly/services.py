@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,10 @@ from penchant.serving.call import new_request_id
 from penchant.serving.ports import EnginePort
 from penchant.settings import Settings, load, without_password
 from penchant.stream.runner import StreamRunner
+
+_TURN_S = 0.001
+"""A thread that asks a server waits for its turn when the answer is there; the interpreter's own are of 5 ms, which the
+relay, the fold or a scrape would cost a request several times."""
 
 
 class Service(EnginePort, Protocol):
@@ -62,6 +67,7 @@ def beside(settings: Settings, role: str, *, alone: bool) -> str:
 
 def open_service(folder: Path, role: str, *, environ: Mapping[str, str] | None = None) -> tuple[Settings, Service]:
     """The service that a worker process of that role is."""
+    sys.setswitchinterval(_TURN_S)
     settings = load(folder, environ)
     if not is_distributed(settings):
         return settings, open_folder(folder, settings=settings, fold=role in ("up", "stream"))
@@ -81,6 +87,7 @@ def open_service(folder: Path, role: str, *, environ: Mapping[str, str] | None =
 
 def open_fold(folder: Path, settings: Settings) -> RunningFold:
     """What `penchant stream` runs without listening."""
+    sys.setswitchinterval(_TURN_S)
     if is_distributed(settings):
         from penchant.assembly.cluster.streaming import Folding
 
@@ -116,7 +123,7 @@ class _Folding:
         self._runner = StreamRunner(self._parts.log, self._parts.store, self._parts.definition.folds())
 
     def position(self) -> str:
-        return str(self._parts.store.position())
+        return f"position {self._parts.store.position()}"
 
     def run(self, stop: threading.Event) -> None:
         self._runner.run(stop)

@@ -16,6 +16,11 @@ Protocol = Literal["auto", "consumer", "classic"]
 
 _COMMIT_S = 5.0
 _ASK_AGAIN_S = 1.0
+_ASSIGNOR = "range"
+"""Each topic by itself evenly: partitions of items are more work than those of people, and one worker had them all."""
+_FETCH_BYTES = 64 << 10
+"""Of one partition at a time, some 400 messages of people: a backlog then comes from many partitions by turns and is
+folded in few large rounds; with a megabyte of each in turn it is many small ones."""
 
 
 class KafkaMembership:
@@ -137,7 +142,8 @@ class KafkaMembership:
                 "fetch.error.backoff.ms": 100,
                 "queued.min.messages": 5_000,
                 "queued.max.messages.kbytes": 16_384,
-                **(classic if self.protocol == "classic" else {}),
+                "fetch.message.max.bytes": _FETCH_BYTES,
+                **(classic if self.protocol == "classic" else {"group.remote.assignor": _ASSIGNOR}),
                 **({"group.instance.id": self._instance} if self._instance else {}),
             }
         )

@@ -74,7 +74,7 @@ class Worker:
         rng: random.Random,
         history: PartitionReader | None = None,
         recover: Recover | None = None,
-        batch: int = 250,
+        batch: int = 500,
         poll: int = 2_000,
         cache_bytes: int = 256 << 20,
         emit: bool = True,

@@ -20,7 +20,6 @@ from penchant.telemetry import RETRIES, logger
 
 _GARBAGE = 50_000, 20, 100
 """A fold makes and drops many thousands of objects that lead nowhere: to look less often nearly halves its work."""
-
 _DRAIN_S = 8.0
 
 
