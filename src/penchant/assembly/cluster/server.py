@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from penchant.assembly.cluster.parts import ClusterParts
 from penchant.assembly.cluster.pictures import nothing, shared_pictures
 from penchant.assembly.cluster.relaying import Relaying
-from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of
+from penchant.assembly.cluster.standing import UNKNOWN, Calm, ends_of, wait_for
 from penchant.assembly.cluster.world import SharedWorld
 from penchant.assembly.engines import engine_of, views_of
 from penchant.assembly.published import Published
@@ -42,9 +42,10 @@ class Server:
         self._state = parts.state(duration(settings.state.timeout, "state.timeout"))
         self._outbox = parts.outbox()
         intake = OutboxIntake(self._outbox)
-        # The fold's time-outs: a relay may wait.
+        # The fold's time-outs: a relay may wait, and so may who asks whether a place has been reached.
         self._joins = parts.state()
         self._relaying = Relaying(parts, self._outbox, self._joins)
+        self._patient = RemoteState(self._joins, parts.layout, parts.clock)
         self._guarded = GuardedState(self._state)
         self._reading = RemoteState(self._guarded, parts.layout, parts.clock, ends_of(parts), pending=intake.pending)
         compiler = SurfaceCompiler(definition, parts.artifacts)
@@ -90,7 +91,7 @@ class Server:
 
     def wait(self, position: str, wait_ms: int) -> bool:
         """Whether state and picture reach a token within `wait_ms`."""
-        return self.engine.wait(self._reading.place(position, "position"), None, wait_ms)
+        return wait_for(self._patient, position, wait_ms, also=self.world.catch_up)
 
     def ready(self) -> list[str]:
         """What is missing before requests can be answered.

@@ -61,8 +61,8 @@ class Calm(Generic[T]):
             self._known = self._ask()
 
 
-def wait_for(reading: Reading, token: str, wait_ms: int) -> bool:
-    """Whether all partitions that a token names reach it within `wait_ms`; raises `InvalidRequest`.
+def wait_for(reading: Reading, token: str, wait_ms: int, also: Callable[[object], bool] | None = None) -> bool:
+    """Whether all partitions that a token names reach it, and `also` does, within `wait_ms`; raises `InvalidRequest`.
 
     While the state is away nothing is reached.
     """
@@ -70,7 +70,7 @@ def wait_for(reading: Reading, token: str, wait_ms: int) -> bool:
     deadline = time.monotonic() + wait_ms / 1_000
     while True:
         with suppress(StateUnavailable):
-            if reading.reached(place, None):
+            if reading.reached(place, None) and (also is None or also(place)):
                 return True
         if time.monotonic() >= deadline:
             return False
