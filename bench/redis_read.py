@@ -3,9 +3,9 @@
     python -m bench.redis_read [--brief]
 
 A read is what a request needs: fence, `#meta`, features (2.2 kB) and attributes of one user, one MGET. Alone: one by
-one. 64 at once: as tasks of one event loop whose reads are made together (`GatheredReads`), paced (each pauses for
-about 20 ms) and as fast as they can, and as threads. Beside commits: another process commits batches of one partition
-after the other (a feature blob and ids per event) meanwhile.
+one. 64 at once: as `penchant serve` reads for its requests, in the event loop as each comes, for 64 that come every
+20 ms or so; and as threads. Timed from the moment that a read could begin: waiting for the others counts. Beside
+commits: another process commits batches of one partition after the other (a feature blob and ids per event) meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import numpy as np
 
 from penchant.core.partitions import META_KEY, Commit, Layout, Meta, Partition, encode_meta
 from penchant.core.state import Key, profile_key, user_key
-from penchant.stores.gathered import GatheredReads
 from penchant.stores.redis import RedisState
 from penchant.testing.servers import Redis
 
@@ -45,8 +44,7 @@ def measure(users: int = 20_000, reads: int = 20_000, seconds: float = 4.0) -> d
         state = opened(server.url)
         asked = fill(state, users)
         told: dict[str, Any] = {"load": os.getloadavg()[0], "alone": latencies(state, asked, reads // 4)}
-        told[f"paced_{AT_ONCE}"] = asyncio.run(tasks(state, asked, reads // 4, pause=0.02))
-        told[f"gathered_{AT_ONCE}"] = asyncio.run(tasks(state, asked, reads))
+        told[f"requests_{AT_ONCE}"] = asyncio.run(requests(state, asked, reads // 2))
         told[f"threads_{AT_ONCE}"] = threads(state, asked, reads // 4)
         for batch in (100, 250):
             told[f"commits_{batch}"] = beside_commits(server.url, state, asked, batch, seconds)
@@ -82,24 +80,30 @@ def latencies(state: RedisState, asked: Sequence[tuple[Partition, list[Key]]], r
     return shown(took)
 
 
-async def tasks(
-    state: RedisState, asked: Sequence[tuple[Partition, list[Key]]], reads: int, pause: float = 0.0
+async def requests(
+    state: RedisState, asked: Sequence[tuple[Partition, list[Key]]], reads: int, pause: float = 0.02
 ) -> dict[str, float]:
-    """Of tasks that each ask again as soon as they are answered, or after pauses of drawn lengths."""
-    gathered, took = GatheredReads(state), []
+    """Of those who ask again after pauses of drawn lengths."""
+    loop, took = asyncio.get_running_loop(), []
 
     async def ask(seed: int) -> None:
         rng = random.Random(seed)
         for _ in range(reads // AT_ONCE):
             one = rng.choice(asked)
-            if pause:
-                await asyncio.sleep(rng.expovariate(1 / pause))
-            started = time.perf_counter()
-            await gathered.read([one])
-            took.append(time.perf_counter() - started)
+            due = loop.time() + rng.expovariate(1 / pause)
+            await asyncio.sleep(due - loop.time())
+            state.read([one])
+            took.append(loop.time() - due)
 
+    async def keep_awake() -> None:
+        """A loop that sleeps wakes up to a millisecond late, which is not the read's."""
+        while True:
+            await asyncio.sleep(0)
+
+    awake = asyncio.create_task(keep_awake())
     began = time.perf_counter()
     await asyncio.gather(*(ask(seed) for seed in range(AT_ONCE)))
+    awake.cancel()
     return {**shown(took), "per_s": len(took) / (time.perf_counter() - began)}
 
 
