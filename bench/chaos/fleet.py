@@ -102,10 +102,18 @@ def wait_ready(url: str, within_s: float = 180) -> float:
         time.sleep(0.1)
 
 
-def lag_of(url: str) -> tuple[int, int] | None:
+def lag_of(client: httpx.Client) -> tuple[int, int] | None:
     """`(messages in the log not folded, events in the outbox)` as a service says, None when it does not."""
     try:
-        told = httpx.get(f"{url}/v1/status", timeout=2.0, trust_env=False).json()
+        told = client.get("/v1/status").json()
         return int(told["lag_events"]), int(told["outbox"]["pending"])
     except (httpx.HTTPError, KeyError, ValueError):
         return None
+
+
+def reached(client: httpx.Client, token: str) -> bool:
+    """Whether a service says that the state has a place."""
+    try:
+        return bool(client.get("/v1/status", params={"position": token, "wait_ms": 500}).json()["reached"])
+    except (httpx.HTTPError, KeyError, ValueError):
+        return False
