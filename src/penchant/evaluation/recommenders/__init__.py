@@ -1,0 +1,23 @@
+"""Models behind the offline interface, by the names that reports and the command line use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penchant.evaluation.offline import Recommender
+from penchant.evaluation.recommenders.ease import Ease
+from penchant.evaluation.recommenders.item_knn import ItemKnn
+from penchant.evaluation.recommenders.popularity import Popularity, RecentPopularity
+
+MODELS: dict[str, Callable[[int], Recommender]] = {
+    "popularity": lambda _seed: Popularity(),
+    "recent-popularity": lambda _seed: RecentPopularity(),
+    "itemknn": lambda _seed: ItemKnn(),
+    "ease": lambda _seed: Ease(),
+}
+"""From the name of a model to what makes one from the seed of all its draws."""
+
+BASELINES = ("popularity", "recent-popularity", "itemknn")
+"""What every report carries."""
+
+__all__ = ["BASELINES", "MODELS", "Ease", "ItemKnn", "Popularity", "RecentPopularity"]
