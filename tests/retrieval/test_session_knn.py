@@ -51,17 +51,9 @@ class Kept:
         self.turn = {session: one for session, one in turn.items() if one >= len(sizes) - sessions}
 
 
-def expected(model: NearestSessions, kept: Kept, history: Sequence[int], now: int, without: int) -> dict[int, float]:
-    past: list[int] = []
-    for item in reversed(history):
-        if item not in past and len(past) < model.depth:
-            past.append(item)
-    weight = {}
-    for age, item in enumerate(past):
-        linear = (len(past) - age) / len(past)
-        weight[item] = {
-            "same": 1.0, "linear": linear, "quadratic": linear**2, "exponential": math.exp(-age / model.pace)
-        }[model.decay]  # fmt: skip
+def asked(model: NearestSessions, kept: Kept, weight: dict[int, float], now: int, without: int) -> dict[int, float]:
+    """What the neighbours of weighted items propose; `weight` is in the order of the history, newest first."""
+    past = list(weight)
     candidates: list[int] = []
     for one, _ in [visit for visit in reversed(kept.seen) if visit[1] in weight][: 4 * model.recent]:
         if one >= 0 and one not in candidates and kept.turn.get(without) != one and len(candidates) < model.recent:
@@ -80,17 +72,35 @@ def expected(model: NearestSessions, kept: Kept, history: Sequence[int], now: in
     nearest = [one for one in sorted(candidates, key=lambda one: -like[one]) if like[one] > 0][: model.nearest]
     scores: dict[int, float] = {}
     for one in nearest:
-        common = min((past.index(item), -place) for place, item in kept.of[one] if item in weight)
-        match = -common[1]
+        match = -min((past.index(item), -place) for place, item in kept.of[one] if item in weight)[1]
         for place, item in reversed(kept.of[one]):
             gain = float(like[one]) * math.exp(-abs(place - match) / model.reach)
             scores[item] = scores.get(item, 0.0) + gain * (model.backward if place < match else 1.0)
     return {
-        item: score
-        * (1.0 + model.idf * math.log(kept.visits / kept.counts[item]))
-        * (model.again if item in weight else 1.0)
-        for item, score in scores.items()
+        item: score * (1.0 + model.idf * math.log(kept.visits / kept.counts[item])) for item, score in scores.items()
     }
+
+
+def expected(model: NearestSessions, kept: Kept, history: Sequence[int], now: int, without: int) -> dict[int, float]:
+    past = list(dict.fromkeys(reversed(history)))[: model.depth]
+    weight = {}
+    for age, item in enumerate(past):
+        linear = (len(past) - age) / len(past)
+        weight[item] = {
+            "same": 1.0, "linear": linear, "quadratic": linear**2, "exponential": math.exp(-age / model.pace)
+        }[model.decay]  # fmt: skip
+    scores = asked(model, kept, weight, now, without)
+    best = max(scores.values(), default=0.0)
+    if model.own:
+        for item in past:
+            scores[item] = scores.get(item, 0.0) + model.own * (best or 1.0) * weight[item]
+    if model.onward and best:
+        start = {item: float(np.float32(score)) for item, score in scores.items() if np.float32(score) > 0}
+        likely = sorted(start, key=lambda item: -start[item])[: model.onward_from]
+        more = asked(model, kept, {item: start[item] / start[likely[0]] for item in likely}, now, without)
+        for item, score in more.items():
+            scores[item] = scores.get(item, 0.0) + model.onward * best / max(more.values()) * score
+    return scores
 
 
 def sample_of(events: Sequence[Event], room: tuple[int, int, int], cuts: Sequence[int] = ()) -> Sessions:
@@ -124,7 +134,9 @@ models = st.builds(
     reach=st.sampled_from([math.inf, 1.5]),
     backward=st.sampled_from([1.0, 0.5, 0.0]),
     idf=st.sampled_from([0.0, 1.0]),
-    again=st.sampled_from([1.0, 0.25, 0.0]),
+    own=st.sampled_from([0.0, 0.5]),
+    onward=st.sampled_from([0.0, 0.3]),
+    onward_from=st.integers(1, 5),
 )
 
 
@@ -161,7 +173,7 @@ def test_many_sessions_through_a_small_room(seed: int) -> None:
     """The index of sessions is filled and emptied many times over."""
     rng = np.random.default_rng(seed)
     events = [(int(s), int(i), at) for at, (s, i) in enumerate(rng.integers(0, [400, 30], (3_000, 2)))]
-    room, model = (37, 500, 9), NearestSessions(recent=50, nearest=20, idf=1.0, reach=2.0)
+    room, model = (37, 500, 9), NearestSessions(recent=50, nearest=20, idf=1.0, reach=2.0, own=0.5, onward=0.3)
     sample, kept = sample_of(events, room), Kept(events, room)
     for history in rng.integers(0, 30, (20, 5)).tolist():
         items, scores = model.scores(sample, np.array(history, np.int32), 3_000, 5)
@@ -222,5 +234,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         Sessions(2, 2).extend(np.arange(2), np.arange(1, dtype=np.int32), np.arange(2))
     with pytest.raises(ValueError, match="depth"):
         NearestSessions(depth=63)
+    with pytest.raises(ValueError, match="onward_from"):
+        NearestSessions(onward_from=0)
     with pytest.raises(ValueError, match="above zero"):
         NearestSessions(fade=0.0)

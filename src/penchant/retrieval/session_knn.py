@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,22 @@ _DEPTH = 62
 """Items of a history that can count at most: one bit each."""
 
 
+class _Numbers(NamedTuple):
+    """The parameters as the kernels take them."""
+
+    recent: int
+    nearest: int
+    length: int
+    normalise: float
+    fading: float
+    nearing: float
+    backward: float
+    idf: float
+    own: float
+    onward: float
+    onward_from: int
+
+
 @dataclass(frozen=True, slots=True)
 class NearestSessions:
     """Nearest neighbours among sessions: VMIS-kNN, and with `reach` and `fade` what STAN adds.
@@ -27,8 +43,13 @@ class NearestSessions:
     Their similarity is the sum of the weights of the items that both have, by place in the history (`decay`), over the
     session's length to the power `normalise`, times `exp(-age / fade)` (Garg et al. 2019). The `nearest` of them add,
     for each visit, their similarity `* exp(-distance / reach)` from the newest item in common, `* backward` for what
-    came before it. At last an item's sum is multiplied by `1 + idf * log(visits / visits of the item)` (Ludewig and
-    Jannach 2018), and by `again` where it is in the history. Equal sessions: the more recent; equal items: the lower.
+    came before it. An item's sum is multiplied by `1 + idf * log(visits / visits of the item)` (Ludewig and Jannach
+    2018).
+
+    Two steps of our own follow, in units of the best score so far. The history proposes itself: `own` times the weight
+    of each item. And the `onward_from` best items ask in the place of the history, weighted by their scores: what
+    their neighbours propose counts `onward` times, which reaches items that share no session with the history.
+    Equal sessions: the more recent; equal items: the lower.
     """
 
     recent: int = 1_000
@@ -44,11 +65,15 @@ class NearestSessions:
     """In places."""
     backward: float = 1.0
     idf: float = 0.0
-    again: float = 1.0
+    own: float = 0.0
+    onward: float = 0.0
+    onward_from: int = 10
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= _DEPTH:
             raise ValueError(f"depth must be from 1 to {_DEPTH}")
+        if not 1 <= self.onward_from <= _DEPTH:
+            raise ValueError(f"onward_from must be from 1 to {_DEPTH}")
         if min(self.recent, self.nearest) < 1 or min(self.pace, self.fade, self.reach) <= 0:
             raise ValueError("recent, nearest, pace, fade and reach must be above zero")
 
@@ -64,14 +89,11 @@ class NearestSessions:
     def scores(
         self, sample: Sessions, history: NDArray[np.int32], now: int, without: int = NOBODY
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """What the neighbours propose, in no order of use: items, each once, and scores above zero.
+        """What the neighbours propose, in no order of use: items, each once, and scores, not negative.
 
         `history` is oldest first; the session `without` (its own, as a rule) is nobody's neighbour.
         """
-        return _scored(
-            sample.arrays, sample.length, history, now, without, self.weights(), self.recent, self.nearest,
-            self.normalise, 1.0 / self.fade, 1.0 / self.reach, self.backward, self.idf, self.again,
-        )  # fmt: skip
+        return _scored(sample.arrays, history, now, without, self.weights(), self._numbers(sample))
 
     def top(
         self,
@@ -97,9 +119,12 @@ class NearestSessions:
         into: NDArray[np.float32],
     ) -> None:
         """Set the scores of many histories, laid end to end, in `into`, float32[histories, items]."""
-        _fill(
-            sample.arrays, sample.length, items, offsets, now, without, into, self.weights(), self.recent, self.nearest,
-            self.normalise, 1.0 / self.fade, 1.0 / self.reach, self.backward, self.idf, self.again,
+        _fill(sample.arrays, items, offsets, now, without, into, self.weights(), self._numbers(sample))
+
+    def _numbers(self, sample: Sessions) -> _Numbers:
+        return _Numbers(
+            self.recent, self.nearest, sample.length, self.normalise, 1.0 / self.fade, 1.0 / self.reach, self.backward,
+            self.idf, self.own, self.onward, self.onward_from,
         )  # fmt: skip
 
 
@@ -161,50 +186,32 @@ def _candidates(visits: Visits, past: NDArray[np.int32], length: int, without: i
 
 
 @kernel
-def _scored(
+def _asked(
     visits: Visits,
-    length: int,
-    history: NDArray[np.int32],
+    past: NDArray[np.int32],
+    weight: NDArray[np.float64],
     now: int,
     without: int,
-    weights: NDArray[np.float64],
-    recent: int,
-    nearest: int,
-    normalise: float,
-    fading: float,
-    nearing: float,
-    backward: float,
-    idf: float,
-    again: float,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    events = len(visits.item)
+    numbers: _Numbers,
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """What the neighbours of weighted items propose, in the order in which it is found; `past` has each item once."""
+    events, length = len(visits.item), numbers.length
     alive = max(visits.clock[0] - events, 0)
-    # The newest items of the history, each once, newest first.
-    past = np.empty(len(weights), np.int32)
-    known = _table(len(weights))
+    known = _table(len(past))
     age_of = np.empty(len(known), np.int64)
-    size = 0
-    for at in range(len(history) - 1, -1, -1):
-        seat = _seat(known, history[at])
-        if known[seat] < 0 and history[at] >= 0:
-            known[seat] = history[at]
-            age_of[seat] = size
-            past[size] = history[at]
-            size += 1
-            if size == len(past):
-                break
-    if size == 0:
-        return np.empty(0, np.int32), np.empty(0, np.float32)
-    weight = weights[size - 1]
+    for age in range(len(past)):
+        seat = _seat(known, past[age])
+        known[seat] = past[age]
+        age_of[seat] = age
 
-    slots = _candidates(visits, past[:size], length, without, recent)
+    slots = _candidates(visits, past, length, without, numbers.recent)
     likeness = np.zeros(len(slots), np.float32)
     matched = np.empty(len(slots), np.int32)
     for index in range(len(slots)):
         slot = slots[index]
-        shared, best, total, count = np.int64(0), len(weight), 0.0, 0
+        shared, best, total, count = np.int64(0), len(past), 0.0, 0
         visit = visits.last[slot]
-        while visit >= alive and visit >= 0 and count < length:
+        while visit >= alive and count < length:
             here = visit % events
             seat = _seat(known, visits.item[here])
             if known[seat] >= 0:
@@ -217,14 +224,14 @@ def _scored(
                         matched[index] = visits.place[here]
             count += 1
             visit = visits.of_session[here]
-        if normalise != 0.0:
-            total /= count**normalise
-        if fading != 0.0:
-            total *= np.exp(-max(now - visits.time[slot], 0) * fading)
+        if numbers.normalise != 0.0:
+            total /= count**numbers.normalise
+        if numbers.fading != 0.0:
+            total *= np.exp(-max(now - visits.time[slot], 0) * numbers.fading)
         likeness[index] = total
-    chosen, similarity = top_rows(likeness, np.ones(len(slots), np.bool_), nearest, 0.0, -1)
+    chosen, similarity = top_rows(likeness, np.ones(len(slots), np.bool_), numbers.nearest, 0.0, -1)
 
-    # Room for all that the neighbours visited, each once at most.
+    # Room for all that the neighbours visited, were it all different.
     room = 0
     for index in chosen:
         room += min(int(visits.size[slots[index]]), length)
@@ -237,14 +244,14 @@ def _scored(
         slot, match = slots[chosen[rank]], matched[chosen[rank]]
         visit = visits.last[slot]
         count = 0
-        while visit >= alive and visit >= 0 and count < length:
+        while visit >= alive and count < length:
             here = visit % events
             item, place = visits.item[here], visits.place[here]
             gain = np.float64(similarity[rank])
-            if nearing != 0.0:
-                gain *= np.exp(-abs(place - match) * nearing)
+            if numbers.nearing != 0.0:
+                gain *= np.exp(-abs(place - match) * numbers.nearing)
             if place < match:
-                gain *= backward
+                gain *= numbers.backward
             seat = _seat(table, item)
             if table[seat] < 0:
                 table[seat] = item
@@ -254,43 +261,94 @@ def _scored(
             sums[where[seat]] += gain
             count += 1
             visit = visits.of_session[here]
+    if numbers.idf != 0.0:
+        kept = np.float64(min(visits.clock[0], events))
+        for at in range(found):
+            sums[at] *= 1.0 + numbers.idf * np.log(kept / visits.counts[items[at]])
+    return items[:found], sums[:found]
 
-    scores = np.empty(found, np.float32)
-    kept = np.float64(min(visits.clock[0], events))
+
+@kernel
+def _joined(
+    items: NDArray[np.int32],
+    sums: NDArray[np.float64],
+    more: NDArray[np.int32],
+    scores: NDArray[np.float64],
+    share: float,
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """`share` times the further scores added; what is new stands behind."""
+    found = len(items)
+    both = np.empty(found + len(more), np.int32)
+    total = np.zeros(found + len(more), np.float64)
+    table = _table(len(both))
+    where = np.empty(len(table), np.int32)
     for at in range(found):
-        total = sums[at]
-        if idf != 0.0:
-            total *= 1.0 + idf * np.log(kept / visits.counts[items[at]])
-        if known[_seat(known, items[at])] >= 0:
-            total *= again
-        scores[at] = total
-    return items[:found].copy(), scores
+        seat = _seat(table, items[at])
+        table[seat] = both[at] = items[at]
+        total[at] = sums[at]
+        where[seat] = at
+    for at in range(len(more)):
+        seat = _seat(table, more[at])
+        if table[seat] < 0:
+            table[seat] = both[found] = more[at]
+            where[seat] = found
+            found += 1
+        total[where[seat]] += share * scores[at]
+    return both[:found], total[:found]
+
+
+@kernel
+def _scored(
+    visits: Visits,
+    history: NDArray[np.int32],
+    now: int,
+    without: int,
+    weights: NDArray[np.float64],
+    numbers: _Numbers,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    # The newest items of the history, each once, newest first.
+    past = np.empty(len(weights), np.int32)
+    size = 0
+    for at in range(len(history) - 1, -1, -1):
+        new = history[at] >= 0
+        for before in range(size):
+            new = new and past[before] != history[at]
+        if new:
+            past[size] = history[at]
+            size += 1
+            if size == len(past):
+                break
+    if size == 0:
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+    past, weight = past[:size], weights[size - 1, :size]
+
+    items, sums = _asked(visits, past, weight, now, without, numbers)
+    best = sums.max() if len(sums) else 0.0
+    if numbers.own != 0.0:
+        items, sums = _joined(items, sums, past, weight, numbers.own * (best if best > 0.0 else 1.0))
+    if numbers.onward != 0.0 and best > 0.0:
+        start, likely = top_rows(sums.astype(np.float32), np.ones(len(sums), np.bool_), numbers.onward_from, 0.0, -1)
+        weight = likely.astype(np.float64) / likely[0]
+        more, scores = _asked(visits, items[start], weight, now, without, numbers)
+        if len(scores) and scores.max() > 0.0:
+            items, sums = _joined(items, sums, more, scores, numbers.onward * best / scores.max())
+    return items, sums.astype(np.float32)
 
 
 @kernel
 def _fill(
     visits: Visits,
-    length: int,
     histories: NDArray[np.int32],
     offsets: NDArray[np.int64],
     now: int,
     without: NDArray[np.int64],
     into: NDArray[np.float32],
     weights: NDArray[np.float64],
-    recent: int,
-    nearest: int,
-    normalise: float,
-    fading: float,
-    nearing: float,
-    backward: float,
-    idf: float,
-    again: float,
+    numbers: _Numbers,
 ) -> None:
     for case in range(len(offsets) - 1):
-        items, scores = _scored(
-            visits, length, histories[offsets[case] : offsets[case + 1]], now, without[case], weights, recent, nearest,
-            normalise, fading, nearing, backward, idf, again,
-        )  # fmt: skip
+        history = histories[offsets[case] : offsets[case + 1]]
+        items, scores = _scored(visits, history, now, without[case], weights, numbers)
         for at in range(len(items)):
             if scores[at] > 0 and items[at] < into.shape[1]:
                 into[case, items[at]] = scores[at]
