@@ -235,6 +235,7 @@ def _asked(
     room = 0
     for index in chosen:
         room += min(int(visits.size[slots[index]]), length)
+    near = np.exp(-np.arange(length) * numbers.nearing)
     items = np.empty(room, np.int32)
     sums = np.zeros(room, np.float64)
     table = _table(room)
@@ -247,9 +248,7 @@ def _asked(
         while visit >= alive and count < length:
             here = visit % events
             item, place = visits.item[here], visits.place[here]
-            gain = np.float64(similarity[rank])
-            if numbers.nearing != 0.0:
-                gain *= np.exp(-abs(place - match) * numbers.nearing)
+            gain = similarity[rank] * near[abs(place - match)]
             if place < match:
                 gain *= numbers.backward
             seat = _seat(table, item)
