@@ -1,8 +1,9 @@
-"""`penchant evaluate`: how live slates do on the log, beside frozen state and popularity; or recorded rankings."""
+"""`penchant evaluate`: live slates on the log beside frozen state and popularity; recorded rankings; or a protocol."""
 
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from penchant.cli.context import Dir, Json, check_surface, clean, err, out, print_json, settings_of
 from penchant.cli.progress import bars
+from penchant.cli.protocols import run_protocol
 from penchant.cli.train import Objective
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ def evaluate(
     rankings: Annotated[
         bool, typer.Option("--rankings", help="Rank recorded rankings again, of users that the ranker never saw.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="With --rankings: which users are held out.")] = 7,
+    seed: Annotated[
+        int, typer.Option(help="With --rankings: which users are held out. With --protocol: of all draws.")
+    ] = 7,
     folds: Annotated[
         int,
         typer.Option(
@@ -40,6 +44,29 @@ def evaluate(
     objective: Annotated[
         Objective, typer.Option(help="With --rankings: P(action) per action, or one order.")
     ] = Objective.binary,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge models on --data by a recipe: loo-full, strong, split or continual.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="With --protocol: the file or folder to read.", show_default=False)
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="With --protocol: a model beside the baselines; may be repeated.", show_default=False),
+    ] = None,
+    users: Annotated[
+        int | None,
+        typer.Option(help="With --protocol: judge only so many users or sessions.", min=1, show_default=False),
+    ] = None,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="With --protocol: judge the validation part; choose settings there.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="With --protocol continual: models that can go on learning in the week.")
+    ] = False,
     dir: Dir = None,
     json: Json = False,
 ) -> None:
@@ -50,12 +77,25 @@ def evaluate(
     rankings of the others, beside the order shown, click rates and chance. The others come after the first, as new
     users come after a launch; with --mixed all come in order of time.
 
+    With --protocol no folder of ours is needed: models are fitted on a file and judged by a named recipe, beside
+    popularity, recent popularity, item-kNN and published figures for the same data.
+
     \b
     penchant evaluate
     penchant evaluate --share 0.1 --requests 1000 --json
     penchant evaluate --rankings --seed 7
     penchant evaluate --rankings --mixed --seed 7 --folds 5
+    penchant evaluate --protocol loo-full --data ratings.csv --model ease
+    penchant evaluate --protocol continual --data periods.tar.gz --users 1000 --live --json
     """
+    if protocol is not None:
+        run_protocol(protocol, data, model or [], seed=seed, users=users, validation=validation, live=live, json=json)
+        return
+    for option, given in {
+        "--data": data, "--model": model, "--users": users, "--validation": validation, "--live": live
+    }.items():  # fmt: skip
+        if given:
+            raise typer.BadParameter("goes with --protocol; add --protocol loo-full, say", param_hint=option)
     if not 0 < share < 1:
         raise typer.BadParameter("must lie between 0 and 1", param_hint="--share")
     if folds * share > 1 + 1e-9:

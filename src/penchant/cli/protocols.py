@@ -1,0 +1,128 @@
+"""`penchant evaluate --protocol`: models on a file, by a named recipe, beside published figures."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from penchant.cli.context import out, print_json
+from penchant.cli.progress import bars
+from penchant.core.errors import PenchantError
+
+if TYPE_CHECKING:
+    from penchant.evaluation.datasets import Dataset
+    from penchant.evaluation.protocols import Report
+
+LIKED = 3.5
+"""`strong` counts ratings above it, as published; `loo-full` counts all."""
+
+
+def run_protocol(
+    name: str,
+    data: Path | None,
+    models: list[str],
+    *,
+    seed: int,
+    users: int | None,
+    validation: bool,
+    live: bool,
+    json: bool,
+) -> None:
+    """Read the file, put the models and the baselines through the protocol, print the report."""
+    from penchant.evaluation.datasets import Unsuited
+    from penchant.evaluation.protocols import RECIPES, Options, judge
+    from penchant.evaluation.recommenders import BASELINES, MODELS
+
+    recipe = RECIPES[_known("--protocol", name, RECIPES)]
+    for one in models:
+        _known("--model", one, MODELS)
+    if data is None:
+        raise PenchantError(f"--data: --protocol {name} needs a file or folder to read, {_WANTED[name]}")
+    if live and name != "continual":
+        raise PenchantError(f"--live: {name} asks everything at one moment; it goes with --protocol continual")
+    try:
+        dataset = _read(name, data)
+        chosen = list(dict.fromkeys([*models, *BASELINES]))
+        if not dataset.ordered and "recent-popularity" not in models:
+            chosen.remove("recent-popularity")
+        options = Options(seed=seed, users=users, part="validation" if validation else "test", live=live)
+        with bars() as tell:
+            report = judge(recipe, dataset, [MODELS[one](seed) for one in chosen], options, tell)
+    except Unsuited as error:
+        raise PenchantError(f"--data: {error}") from None
+    if json:
+        print_json(report.document())
+        return
+    log = f"{report.data}: {report.interactions:,} interactions, {report.users:,} users, {report.items:,} items"
+    out.print(f"{recipe.name} v{recipe.version}, {options.part}, {report.cases:,} cases, seed {seed}; {log}")
+    out.print(recipe.told)
+    for table in tables(report):
+        out.print(table)
+
+
+def tables(report: Report) -> Iterable[Table]:
+    """The models of a report: how well they did, at what cost, and what others published."""
+    names = list(report.rows[0].figures)
+    judged, first = names[1], report.rows[0].name
+    called = {row.name: f"{row.name} (live)" if row.live else row.name for row in report.rows}
+    table = _table("", ("model", *names, f"{judged} minus {first}, 95 %"))
+    for row in report.rows:
+        behind = row.behind.get(judged)
+        told = f"{behind.low:+.4f} to {behind.high:+.4f}" if behind else ""
+        table.add_row(called[row.name], *(f"{row.figures[name]:.4f}" for name in names), told)
+    yield table
+    costs = _table("what they show, and what they cost", ("model", "coverage", "novelty", "fit", "ask", "peak"))
+    for row in report.rows:
+        spent = (f"{row.fit_s:.1f} s", f"{row.ask_s:.1f} s", f"{row.peak_bytes / 1e6:,.0f} MB")
+        costs.add_row(called[row.name], f"{row.coverage:.3f}", f"{row.novelty:.1f} bits", *spent)
+    yield costs
+    if report.published:
+        others = _table("published for these data under this protocol", ("model", *names, "source"))
+        for one in report.published:
+            figures = [f"{one.figures[name]:.4f}" if name in one.figures else "" for name in names]
+            others.add_row(one.model, *figures, one.source if one.mark == "read" else "from memory, not verified")
+        yield others
+
+
+def _table(title: str, columns: Iterable[str]) -> Table:
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+_WANTED = {
+    "loo-full": "lines of `user item` or a MovieLens ratings.csv",
+    "strong": "lines of `user item` or a MovieLens ratings.csv",
+    "split": "a folder with train.txt and test.txt",
+    "continual": "a folder or tar file of period_0.txt, period_1.txt …",
+}
+
+
+def _known(option: str, name: str, names: Iterable[str]) -> str:
+    known = list(names)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+        raise PenchantError(f"{option}: there is no {name!r}; {hint}")
+    return name
+
+
+def _read(protocol: str, path: Path) -> Dataset:
+    from penchant.evaluation import loaders
+
+    if not path.exists():
+        raise PenchantError(f"--data: there is no {path}; give {_WANTED[protocol]}")
+    if protocol in ("split", "continual"):
+        read: Callable[[Path], Dataset] = loaders.read_split if protocol == "split" else loaders.read_periods
+        return read(path)
+    file = path / "ratings.csv" if path.is_dir() else path
+    if not file.is_file():
+        raise PenchantError(f"--data: {path} is a folder without ratings.csv; give {_WANTED[protocol]}")
+    if file.suffix == ".csv":
+        return loaders.read_ratings(file, above=LIKED if protocol == "strong" else None)
+    return loaders.read_lines(file)

@@ -1,0 +1,81 @@
+"""`penchant evaluate --protocol`: tables, JSON, and errors that name the option and what to give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from penchant.cli import app
+from penchant.evaluation.protocols import RECIPES
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, words)], env={"COLUMNS": "160"})
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"{user} {item}\n" for user in range(40) for item in rng.permutation(30)[:9]))
+    return path
+
+
+def test_a_table_and_a_document(lines: Path) -> None:
+    told = run("--protocol", "loo-full", "--data", lines, "--model", "ease")
+    assert told.exit_code == 0, told.output
+    for word in ("loo-full v1, test, 40 cases", "HR@10", "ease", "popularity", "itemknn", "coverage", " MB"):
+        assert word in told.output
+    told = run("--protocol", "loo-full", "--data", lines, "--validation", "--users", "20", "--seed", "3", "--json")
+    document = json.loads(told.stdout)
+    assert (document["part"], document["cases"], document["seed"]) == ("validation", 20, 3)
+    assert [one["model"] for one in document["models"]] == ["popularity", "recent-popularity", "itemknn"]
+    assert document["published"] == []
+
+
+def test_all_protocols_read_their_files(lines: Path, tmp_path: Path) -> None:
+    texts = {"train.txt": "0 1 2 3\n1 2 4\n", "test.txt": "0 4\n1 3\n", "period_0.txt": "1 1\n1 2\n2 1\n2 2\n"}
+    texts |= {"period_1.txt": "1 1\n1 2\n", "period_2.txt": "1 2\n1 1\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    ratings = "".join(
+        f"{user},{item},{4 + item % 2},{user + item}\n" for user in range(20) for item in range(user % 3, 8)
+    )
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + ratings)
+    for name, path in (("strong", lines), ("split", tmp_path), ("continual", tmp_path), ("loo-full", tmp_path)):
+        told = run("--protocol", name, "--data", path, "--json")
+        assert told.exit_code == 0, told.output
+        models = [one["model"] for one in json.loads(told.stdout)["models"]]
+        assert ("recent-popularity" in models) == (name != "split")
+    told = run("--protocol", "continual", "--data", tmp_path, "--live")
+    assert told.exit_code == 0, told.output
+    assert "popularity (live)" in told.output
+    assert "itemknn (live)" not in told.output
+    assert set(RECIPES) == {"loo-full", "strong", "split", "continual"}
+
+
+def test_errors_name_the_option_and_the_fix(lines: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for words, told in (
+        (("--protocol", "loo-ful"), "--protocol: there is no 'loo-ful'; did you mean 'loo-full'?"),
+        (("--protocol", "loo-full"), "--data: --protocol loo-full needs"),
+        (
+            ("--protocol", "loo-full", "--data", lines, "--model", "eease"),
+            "--model: there is no 'eease'; did you mean 'ease'?",
+        ),
+        (("--protocol", "loo-full", "--data", tmp_path / "none"), "--data: there is no"),
+        (("--protocol", "loo-full", "--data", tmp_path / "empty"), "without ratings.csv"),
+        (("--protocol", "split", "--data", lines), "neither train.txt nor"),
+        (("--protocol", "continual", "--data", lines), "--data: "),
+        (("--protocol", "strong", "--data", lines, "--live"), "--live: strong asks"),
+    ):
+        result = run(*words)
+        assert result.exit_code == 1, words
+        assert told in " ".join(result.output.split()), result.output
+    result = run("--users", "5")
+    assert result.exit_code == 2
+    assert "--protocol" in result.output
