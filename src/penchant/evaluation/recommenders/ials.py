@@ -26,7 +26,7 @@ class Ials:
     reg_exp: float = 1.0
     unobserved_weight: float = 0.1
     epochs: int = 16
-    block: int = 64
+    block: int | None = None
     threads: int | None = None
     model: FactorModel | None = field(default=None, repr=False)
 
