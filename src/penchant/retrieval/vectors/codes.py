@@ -74,26 +74,27 @@ def scan(
 ) -> None:
     """The scores of the first `len(out)` places; NaN in blocks that are not wanted (bool[blocks]) and in holes."""
     sums = np.empty(BLOCK, np.int32)
-    begin = 0
     for block in range((len(out) + BLOCK - 1) // BLOCK):
-        end = min(begin + BLOCK, len(out))
-        if wanted[block]:
+        # Slices, so that in the inner loops one index counts from 0: a quarter faster than three indices.
+        begin = block * BLOCK
+        into, scale, bytes_ = out[begin : begin + BLOCK], scales[begin : begin + BLOCK], codes[block]
+        if not wanted[block]:
+            into[:] = np.nan
+            continue
+        for lane in range(BLOCK):
+            sums[lane] = 0
+        for d in range(0, len(whole), 4):
+            q0, q1, q2, q3 = whole[d], whole[d + 1], whole[d + 2], whole[d + 3]
+            b0, b1, b2, b3 = bytes_[d], bytes_[d + 1], bytes_[d + 2], bytes_[d + 3]
             for lane in range(BLOCK):
-                sums[lane] = 0
-            for d in range(0, len(whole), 4):
-                a, b, c, e = whole[d], whole[d + 1], whole[d + 2], whole[d + 3]
-                for lane in range(BLOCK):
-                    sums[lane] += (
-                        np.int32(codes[block, d, lane]) * a
-                        + np.int32(codes[block, d + 1, lane]) * b
-                        + np.int32(codes[block, d + 2, lane]) * c
-                        + np.int32(codes[block, d + 3, lane]) * e
-                    )
-            for place in range(begin, end):
-                out[place] = np.float32(sums[place - begin]) * (scales[place] * unit)
-        else:
-            out[begin:end] = np.nan
-        begin = end
+                sums[lane] += (
+                    np.int32(b0[lane]) * q0
+                    + np.int32(b1[lane]) * q1
+                    + np.int32(b2[lane]) * q2
+                    + np.int32(b3[lane]) * q3
+                )
+        for lane in range(len(into)):
+            into[lane] = np.float32(sums[lane]) * (scale[lane] * unit)
 
 
 @kernel

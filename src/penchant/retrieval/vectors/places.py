@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from penchant.core.compile import kernel
 
 _FREE, _LEFT = -1, -2
+_SPREAD = 0x9E3779B97F4A7C15
+"""2^64 over the golden ratio: times an id it has upper bits that differ, also for ids that follow one another."""
 
 
 class Places:
@@ -30,10 +32,11 @@ class Places:
         if self.count == 0:
             return np.full(len(ids), -1, np.int64)
         slots, last = self._slots.data, len(self._slots) - 1
+        shift = 64 - last.bit_length()
         held = [column.data for column in columns]
         found = []
         for wanted in ids.tolist():
-            at = wanted & last
+            at = (wanted * _SPREAD & 0xFFFFFFFFFFFFFFFF) >> shift
             while (place := slots[at]) != _FREE:
                 if place >= 0 and held[place // width][place % width] == wanted:
                     break
@@ -81,10 +84,17 @@ def _size(count: int) -> int:
 
 
 @kernel
+def _first(item: np.int64, slots: int) -> np.int64:
+    """Where to begin to look: as many upper bits of the product as number the slots."""
+    product = np.uint64(item) * np.uint64(_SPREAD)
+    return np.int64((product >> np.uint64(32)) * np.uint64(slots) >> np.uint64(32))
+
+
+@kernel
 def _add(slots: NDArray[np.int32], ids: NDArray[np.int64], places: NDArray[np.int64]) -> None:
     last = len(slots) - 1
     for k in range(len(ids)):
-        at = ids[k] & last
+        at = _first(ids[k], len(slots))
         while slots[at] != _FREE:
             at = (at + 1) & last
         slots[at] = places[k]
@@ -96,7 +106,7 @@ def _set(
 ) -> None:
     last = len(slots) - 1
     for k in range(len(ids)):
-        at = ids[k] & last
+        at = _first(ids[k], len(slots))
         while slots[at] != places[k]:
             at = (at + 1) & last
         slots[at] = values[k]
