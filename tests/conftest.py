@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 from penchant.testing.servers import lanes
 from penchant.testing.servers.found import cache_folder, has_library
+
+# A shell starts what runs in the background with SIGINT ignored, and children inherit that: tests that interrupt them
+# would find that nothing happens.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LANE_OF_FIXTURE = {
     "kafka": "kafka",
