@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from penchant.core.hashing import hash_id
 from penchant.retrieval.vectors.codes import BLOCK, encode, padded, question, scan
@@ -14,7 +15,9 @@ from penchant.retrieval.vectors.index import VectorIndex
 from penchant.retrieval.vectors.monitor import RecallMonitor
 from penchant.retrieval.vectors.places import Places
 from penchant.retrieval.vectors.segments import WIDTH
+from penchant.retrieval.vectors.select import best
 from penchant.testing.contracts.vector_index import VectorIndexContract
+from penchant.testing.oracles.retrieval import best_rows
 
 
 class TestExact(VectorIndexContract):
@@ -49,10 +52,58 @@ def test_a_scan_is_the_sum_of_integers_times_two_scales(seed, dimensions, count)
     wanted = rng.random(blocks) < 0.7
     out = np.zeros(count, np.float32)
     scan(codes, scales, whole, unit, wanted, out)
-    plain = (flat.astype(np.int64) @ whole[:dimensions]).astype(np.float32) * (scales[:count] * unit)
+    plain = (flat.astype(np.int64) @ whole[:dimensions]).astype(np.float32) * (scales[:count] * unit) + np.float32(0.0)
     looked = np.repeat(wanted, BLOCK)[:count]
     assert out[looked].tobytes() == plain[looked].tobytes()
     assert np.isnan(out[~looked]).all()
+
+
+few = st.sampled_from([0.0, 1.0, 1.5, -2.0, 3.0, np.nan, np.inf, -np.inf])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.integers(0, 60).flatmap(
+        lambda n: st.tuples(arrays(np.float32, n, elements=few | st.floats(-5, 5, width=32)), arrays(np.bool_, n))
+    ),
+    st.integers(-1, 70),
+    st.integers(-1, 5),
+    st.randoms(),
+)
+def test_the_best_are_what_sorting_gives(drawn, limit, without, random) -> None:
+    scores, mask = drawn[0] + np.float32(0.0), drawn[1]
+    check_best(scores, mask, limit, without, random)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.integers(1, 40_000), st.integers(1, 600), st.integers(1, 30), st.randoms())
+def test_the_best_of_many(seed, count, limit, levels, random) -> None:
+    """With many equal scores, narrow masks, holes, and all of the best where a sample does not see them."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 1 << levels, count).astype(np.float32)
+    scores[rng.random(count) < rng.choice([0.0, 0.5, 0.999])] = np.nan
+    if rng.random() < 0.3:
+        scores.sort()
+    check_best(scores, rng.random(count) < rng.choice([0.002, 0.3, 1.0]), limit, int(rng.integers(-1, 5)), random)
+
+
+def check_best(scores, mask, limit, without, random) -> None:
+    expected = best_rows(scores, mask, limit, -np.inf, without)
+    found = best(scores, limit, mask, None, without)
+    assert found.rows.tolist() == expected
+    assert found.scores.tobytes() == scores[expected].tobytes()
+    assert best(scores, limit).rows.tolist() == best_rows(scores, np.ones(len(scores), np.bool_), limit)
+
+    to_row = np.arange(len(scores), dtype=np.int32)
+    random.shuffle(to_row)
+    shuffled = scores[to_row]
+    to_row[: len(to_row) // 5] = -1
+    seen = mask.copy()
+    seen[np.setdiff1d(np.arange(len(scores)), to_row)] = False
+    expected = best_rows(scores, seen, limit, -np.inf, without)
+    found = best(shuffled, limit, mask, to_row, without)
+    assert found.rows.tolist() == expected
+    assert found.scores.tobytes() == scores[expected].tobytes()
 
 
 def test_sums_over_many_dimensions_fit() -> None:

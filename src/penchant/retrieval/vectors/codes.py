@@ -94,7 +94,7 @@ def scan(
                     + np.int32(b3[lane]) * q3
                 )
         for lane in range(len(into)):
-            into[lane] = np.float32(sums[lane]) * (scale[lane] * unit)
+            into[lane] = np.float32(sums[lane]) * (scale[lane] * unit) + np.float32(0.0)  # never -0.0
 
 
 @kernel
@@ -112,7 +112,7 @@ def dots(
         total = np.int64(0)
         for d in range(len(whole)):
             total += np.int64(codes[block, d, lane]) * whole[d]
-        out[k] = np.float32(np.int32(total)) * (scales[places[k]] * unit)
+        out[k] = np.float32(np.int32(total)) * (scales[places[k]] * unit) + np.float32(0.0)
 
 
 @kernel

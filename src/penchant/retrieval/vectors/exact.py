@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.candidates import Retrieved
-from penchant.retrieval.topk import top_mapped, top_rows
 from penchant.retrieval.vectors.codes import BLOCK, blocks_of, blocks_of_rows, dots, question, scan
 from penchant.retrieval.vectors.index import Allowed
 from penchant.retrieval.vectors.places import Places
 from penchant.retrieval.vectors.segments import WIDTH, Segment
+from penchant.retrieval.vectors.select import best
 
-_NO_LIMIT = -np.inf
 _STEP = 2_048
 """Vectors that one step of tidying moves: well below a millisecond."""
 
@@ -43,17 +42,16 @@ class ExactView:
     def search(self, query: NDArray[np.float32], limit: int, allowed: Allowed = None) -> Retrieved:
         places = self.places
         if allowed is None:
-            mask = np.ones(places, np.bool_)
-            return Retrieved(*top_rows(self._scan(query, None), mask, limit, _NO_LIMIT, -1))
+            return best(self._scan(query, None), limit)
         if allowed.dtype == np.bool_:
             if allowed.shape != (places,):
                 raise ValueError(f"the mask has the shape {allowed.shape}, the view {places} places")
             mask = allowed.view(np.bool_)
-            return Retrieved(*top_rows(self._scan(query, blocks_of(mask)), mask, limit, _NO_LIMIT, -1))
+            return best(self._scan(query, blocks_of(mask)), limit, mask)
         listed = np.unique(allowed).astype(np.int32)
         if len(listed) and not 0 <= listed[0] <= listed[-1] < places:
             raise ValueError(f"places are from 0 to {places - 1}")
-        found, scores = top_rows(self.scores(query, listed), np.ones(len(listed), np.bool_), limit, _NO_LIMIT, -1)
+        found, scores = best(self.scores(query, listed), limit)
         return Retrieved(listed[found], scores)
 
     def search_rows(
@@ -67,7 +65,7 @@ class ExactView:
         if to_row.shape != (self.places,):
             raise ValueError(f"there are rows for {to_row.shape} places, the view has {self.places}")
         scores = self._scan(query, blocks_of_rows(to_row, eligible))
-        return Retrieved(*top_mapped(scores, to_row, eligible, limit, _NO_LIMIT, without))
+        return best(scores, limit, eligible, to_row, without)
 
     def scores(self, query: NDArray[np.float32], places: NDArray[np.int32]) -> NDArray[np.float32]:
         asked = question(query, self.dimensions)
