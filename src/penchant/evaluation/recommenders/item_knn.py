@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.evaluation.offline import Cases, Log
+from penchant.evaluation.protocols.ranking import best
 
-_CELLS = 32_000_000
-"""How many cells of similarities are held at a time: 128 MB."""
+_CELLS = 8_000_000
+"""How many cells of similarities are held at a time: 32 MB."""
+_NOTHING = np.empty(0, np.int32)
 
 
 @dataclass(slots=True, eq=False)
@@ -36,30 +38,22 @@ class ItemKnn:
         root = np.sqrt(np.diff(matrix.indptr).astype(np.float32))
         by_item = matrix.T.tocsr()
         step = max(1, _CELLS // max(m, 1))
-        blocks = []
+        rows, columns, values = [], [], []
         for start in range(0, m, step):
-            stop = min(start + step, m)
-            both = (by_item[start:stop] @ matrix).tocsr()
-            both.sort_indices()
-            rows = np.repeat(np.arange(start, stop), np.diff(both.indptr))
-            both.data = both.data / (root[rows] * root[both.indices] + np.float32(self.shrink))
-            both.data[rows == both.indices] = 0.0
-            blocks.append(_largest(both, self.neighbours))
-        # Row j of the blocks has the neighbours of j; a history adds up along the columns.
-        self._weights = sparse.vstack(blocks, format="csr").T.tocsr() if blocks else sparse.csr_matrix((m, m))
+            both = (by_item[start : start + step] @ matrix).toarray()
+            both /= root[start : start + step, None] * root[None, :] + np.float32(self.shrink)
+            both[np.arange(len(both)), start + np.arange(len(both))] = -np.inf
+            both[both <= 0] = -np.inf
+            near = best(both, _NOTHING, np.zeros(len(both) + 1, np.int64), self.neighbours)
+            row, place = np.nonzero(near >= 0)
+            rows.append(start + row)
+            columns.append(near[row, place])
+            values.append(both[row, near[row, place]])
+        found = (np.concatenate(values), (np.concatenate(columns), np.concatenate(rows))) if m else None
+        # What an item adds is in its row: transposed, as the neighbours are those of the item that is scored.
+        self._weights = sparse.csr_matrix(found if found else (m, m), shape=(m, m), dtype=np.float32)
 
     def scores(self, cases: Cases) -> NDArray[np.float32]:
         found: NDArray[np.float32] = (cases.matrix(self._weights.shape[0]) @ self._weights).toarray()
         found[found <= 0] = -np.inf
         return found
-
-
-def _largest(matrix: Any, n: int) -> Any:
-    """The CSR matrix with only the `n` largest values above zero of each row."""
-    from scipy import sparse
-
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    place = np.arange(len(order)) - matrix.indptr[rows[order]]
-    kept = order[(place < n) & (matrix.data[order] > 0)]
-    return sparse.csr_matrix((matrix.data[kept], (rows[kept], matrix.indices[kept])), shape=matrix.shape)
