@@ -220,7 +220,7 @@ def test_a_frozen_copy_stays_as_it_was() -> None:
     assert arrays_of(frozen) == before
     assert (frozen.n_items, frozen.n_visits, sample.n_visits) == (4, 2, 8)
     with pytest.raises(ValueError, match="read-only"):
-        frozen.arrays.item[0] = 1
+        frozen.arrays.rows[0] = 1
     items, _ = NearestSessions().top(frozen, np.array([2], np.int32), 5, 3)
     assert items.tolist() == [2, 3]
 
@@ -228,6 +228,8 @@ def test_a_frozen_copy_stays_as_it_was() -> None:
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Sessions(0)
+    with pytest.raises(ValueError, match="below"):
+        Sessions(events=1 << 30)
     with pytest.raises(ValueError, match="negative"):
         Sessions(2, 2).add(1, -1, 0)
     with pytest.raises(ValueError, match="as many"):

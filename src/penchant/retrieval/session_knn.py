@@ -9,7 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
-from penchant.retrieval.sessions import Sessions, Visits, home, slot_of
+from penchant.retrieval.sessions import (
+    FIRST,
+    ITEM,
+    LAST,
+    OF_ITEM,
+    OF_SESSION,
+    PLACE,
+    SIZE,
+    SLOT,
+    TIME,
+    Sessions,
+    Visits,
+    home,
+    slot_of,
+)
 from penchant.retrieval.topk import top_mapped, top_rows
 
 NOBODY = -(2**63)
@@ -147,17 +161,27 @@ def _table(entries: int) -> NDArray[np.int32]:
 
 
 @kernel
+def _before(visit: int, at: int, ago: int, events: int) -> tuple[int, int]:
+    """The visit so many before, and its row; a division for each would cost as much as all the rest."""
+    if ago == 0:
+        return -1, 0
+    return visit - ago, at - ago if at >= ago else at - ago + events
+
+
+@kernel
 def _candidates(visits: Visits, past: NDArray[np.int32], length: int, without: int, recent: int) -> NDArray[np.int32]:
     """Slots of the sessions that were the last to visit one of `past`, the last first.
 
     At most `4 * recent` visits are looked at, so that one session's many visits to an item cost no more.
     """
-    alive = visits.clock[0] - len(visits.item)
+    alive = max(visits.clock[0] - len(visits.rows), 0)
     own = slot_of(visits, without)
     cursors = np.empty(len(past), np.int64)
+    places = np.empty(len(past), np.int64)
     for at in range(len(past)):
         cursors[at] = visits.newest[past[at]] if past[at] < len(visits.newest) else -1
-    room = min(recent, len(visits.key))
+        places[at] = cursors[at] % len(visits.rows)
+    room = min(recent, len(visits.slots))
     slots = np.empty(room, np.int32)
     seen = _table(room)
     size = 0
@@ -167,13 +191,14 @@ def _candidates(visits: Visits, past: NDArray[np.int32], length: int, without: i
             if cursors[at] > cursors[turn]:
                 turn = at
         visit = cursors[turn]
-        if visit < 0 or visit < alive:
+        if visit < alive:
             break
-        here = visit % len(visits.item)
-        cursors[turn] = visits.of_item[here]
-        slot = visits.slot[here]
+        row = visits.rows[places[turn]]
+        cursors[turn], places[turn] = _before(visit, places[turn], row[OF_ITEM], len(visits.rows))
+        slot = row[SLOT]
         # The slot may have been given to another session since, or the session have gone on past the visit.
-        if slot == own or visit < visits.first[slot] or visits.size[slot] - visits.place[here] > length:
+        session = visits.slots[slot]
+        if slot == own or visit < session[FIRST] or session[SIZE] - row[PLACE] > length:
             continue
         seat = _seat(seen, slot)
         if seen[seat] < 0:
@@ -195,7 +220,7 @@ def _asked(
     numbers: _Numbers,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """What the neighbours of weighted items propose, in the order in which it is found; `past` has each item once."""
-    events, length = len(visits.item), numbers.length
+    events, length = len(visits.rows), numbers.length
     alive = max(visits.clock[0] - events, 0)
     known = _table(len(past))
     age_of = np.empty(len(known), np.int64)
@@ -210,10 +235,11 @@ def _asked(
     for index in range(len(slots)):
         slot = slots[index]
         shared, best, total, count = np.int64(0), len(past), 0.0, 0
-        visit = visits.last[slot]
+        visit = visits.slots[slot, LAST]
+        at = visit % events
         while visit >= alive and count < length:
-            here = visit % events
-            seat = _seat(known, visits.item[here])
+            row = visits.rows[at]
+            seat = _seat(known, row[ITEM])
             if known[seat] >= 0:
                 age = age_of[seat]
                 if not (shared >> age) & 1:
@@ -221,20 +247,20 @@ def _asked(
                     total += weight[age]
                     if age < best:
                         best = age
-                        matched[index] = visits.place[here]
+                        matched[index] = row[PLACE]
             count += 1
-            visit = visits.of_session[here]
+            visit, at = _before(visit, at, row[OF_SESSION], events)
         if numbers.normalise != 0.0:
             total /= count**numbers.normalise
         if numbers.fading != 0.0:
-            total *= np.exp(-max(now - visits.time[slot], 0) * numbers.fading)
+            total *= np.exp(-max(now - visits.slots[slot, TIME], 0) * numbers.fading)
         likeness[index] = total
     chosen, similarity = top_rows(likeness, np.ones(len(slots), np.bool_), numbers.nearest, 0.0, -1)
 
     # Room for all that the neighbours visited, were it all different.
     room = 0
     for index in chosen:
-        room += min(int(visits.size[slots[index]]), length)
+        room += min(int(visits.slots[slots[index], SIZE]), length)
     near = np.exp(-np.arange(length) * numbers.nearing)
     items = np.empty(room, np.int32)
     sums = np.zeros(room, np.float64)
@@ -243,11 +269,12 @@ def _asked(
     found = 0
     for rank in range(len(chosen)):
         slot, match = slots[chosen[rank]], matched[chosen[rank]]
-        visit = visits.last[slot]
+        visit = visits.slots[slot, LAST]
+        at = visit % events
         count = 0
         while visit >= alive and count < length:
-            here = visit % events
-            item, place = visits.item[here], visits.place[here]
+            row = visits.rows[at]
+            item, place = row[ITEM], row[PLACE]
             gain = similarity[rank] * near[abs(place - match)]
             if place < match:
                 gain *= numbers.backward
@@ -259,7 +286,7 @@ def _asked(
                 found += 1
             sums[where[seat]] += gain
             count += 1
-            visit = visits.of_session[here]
+            visit, at = _before(visit, at, row[OF_SESSION], events)
     if numbers.idf != 0.0:
         kept = np.float64(min(visits.clock[0], events))
         for at in range(found):

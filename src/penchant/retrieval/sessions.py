@@ -10,34 +10,38 @@ from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
 
+ITEM, SLOT, PLACE, OF_ITEM, OF_SESSION = range(5)
+"""Columns of `Visits.rows`: the item; the session's slot; how many visits the session had before; how many visits ago
+the one before of the same item was, and of the same session, 0 for none."""
+
+FIRST, LAST, SIZE, TIME = range(4)
+"""Columns of `Visits.slots`: the session's first and newest visit, how many it had, the newest time."""
+
 
 class Visits(NamedTuple):
-    """The arrays of a sample. Visits are numbered from 0 as they come; visit `v` stands at `v % events`.
+    """The arrays of a sample. Visits are numbered from 0 as they come; visit `v` stands in row `v % events`.
 
     Every visit points to the one before it of the same item and of the same session, so that nothing is ever moved:
-    a chain ends where it reaches a visit that has left.
+    a chain ends where it reaches a visit that has left. What is read together stands together.
     """
 
-    item: NDArray[np.int32]
-    slot: NDArray[np.int32]
-    place: NDArray[np.int32]
-    """How many visits the session had before."""
-    of_item: NDArray[np.int64]
-    of_session: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    """int32[events, 5]."""
     newest: NDArray[np.int64]
     """By item, -1 for none."""
     counts: NDArray[np.int32]
     """By item, of the visits kept."""
-    key: NDArray[np.int64]
-    """By slot: the session in it, and so for the next four."""
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    size: NDArray[np.int32]
-    time: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    """int64[sessions, 4]."""
+    keys: NDArray[np.int64]
+    """By slot, the session in it."""
     seats: NDArray[np.int32]
     """Slots by hash of the key, open addressing; -1 for none."""
     clock: NDArray[np.int64]
     """Visits taken, sessions begun."""
+
+
+_MOST = 1 << 30
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +49,7 @@ class Sessions:
     """The newest `events` visits of the newest `sessions` sessions, of each session the newest `length`.
 
     A session leaves when as many others have begun after it; should it go on, it begins anew. What is left depends on
-    the order of the visits alone. Takes `28 * events + 48 * sessions` bytes and twelve per item. One thread writes; who
+    the order of the visits alone. Takes `20 * events + 56 * sessions` bytes and twelve per item. One thread writes; who
     reads beside it takes a `frozen` copy.
     """
 
@@ -57,6 +61,8 @@ class Sessions:
     def __post_init__(self) -> None:
         if min(self.sessions, self.events, self.length) < 1:
             raise ValueError("a sample of sessions needs room for at least one of each")
+        if max(self.sessions, self.events) >= _MOST:
+            raise ValueError(f"a sample of sessions is below {_MOST:,} of each")
         if self.arrays is None:
             self.arrays = _empty(self.sessions, self.events)
 
@@ -103,21 +109,13 @@ class Sessions:
 
 
 def _empty(sessions: int, events: int) -> Visits:
-    room = 1 << (2 * sessions - 1).bit_length()
     return Visits(
-        item=np.zeros(events, np.int32),
-        slot=np.zeros(events, np.int32),
-        place=np.zeros(events, np.int32),
-        of_item=np.zeros(events, np.int64),
-        of_session=np.zeros(events, np.int64),
+        rows=np.zeros((events, 5), np.int32),
         newest=np.empty(0, np.int64),
         counts=np.empty(0, np.int32),
-        key=np.zeros(sessions, np.int64),
-        first=np.zeros(sessions, np.int64),
-        last=np.zeros(sessions, np.int64),
-        size=np.zeros(sessions, np.int32),
-        time=np.zeros(sessions, np.int64),
-        seats=np.full(room, -1, np.int32),
+        slots=np.zeros((sessions, 4), np.int64),
+        keys=np.zeros(sessions, np.int64),
+        seats=np.full(1 << (2 * sessions - 1).bit_length(), -1, np.int32),
         clock=np.zeros(2, np.int64),
     )
 
@@ -125,43 +123,50 @@ def _empty(sessions: int, events: int) -> Visits:
 @kernel
 def slot_of(visits: Visits, session: int) -> int:
     """The slot in which a session is, -1 where the sample does not know it."""
-    return int(visits.seats[_seat(visits.seats, visits.key, session)])
+    return int(visits.seats[_seat(visits.seats, visits.keys, session)])
 
 
 @kernel
 def _extend(visits: Visits, sessions: NDArray[np.int64], items: NDArray[np.int32], times: NDArray[np.int64]) -> None:
-    events, room = len(visits.item), len(visits.key)
+    events, room = len(visits.rows), len(visits.slots)
     for at in range(len(items)):
         visit = visits.clock[0]
-        seat = _seat(visits.seats, visits.key, sessions[at])
+        seat = _seat(visits.seats, visits.keys, sessions[at])
         slot = visits.seats[seat]
         if slot < 0:
             slot = np.int32(visits.clock[1] % room)
             if visits.clock[1] >= room:
-                _vacate(visits.seats, visits.key, visits.key[slot])
-                seat = _seat(visits.seats, visits.key, sessions[at])
+                _vacate(visits.seats, visits.keys, visits.keys[slot])
+                seat = _seat(visits.seats, visits.keys, sessions[at])
             visits.clock[1] += 1
             visits.seats[seat] = slot
-            visits.key[slot] = sessions[at]
-            visits.first[slot] = visit
-            visits.last[slot] = -1
-            visits.size[slot] = 0
-            visits.time[slot] = times[at]
-        here = visit % events
+            visits.keys[slot] = sessions[at]
+            visits.slots[slot, FIRST] = visit
+            visits.slots[slot, LAST] = -1
+            visits.slots[slot, SIZE] = 0
+            visits.slots[slot, TIME] = times[at]
+        session = visits.slots[slot]
+        row = visits.rows[visit % events]
         if visit >= events:
-            visits.counts[visits.item[here]] -= 1
+            visits.counts[row[ITEM]] -= 1
         item = items[at]
-        visits.item[here] = item
-        visits.slot[here] = slot
-        visits.place[here] = visits.size[slot]
-        visits.of_item[here] = visits.newest[item]
-        visits.of_session[here] = visits.last[slot]
+        row[ITEM] = item
+        row[SLOT] = slot
+        row[PLACE] = session[SIZE]
+        row[OF_ITEM] = _ago(visit, visits.newest[item])
+        row[OF_SESSION] = _ago(visit, session[LAST])
         visits.newest[item] = visit
         visits.counts[item] += 1
-        visits.last[slot] = visit
-        visits.size[slot] += 1
-        visits.time[slot] = max(visits.time[slot], times[at])
+        session[LAST] = visit
+        session[SIZE] += 1
+        session[TIME] = max(session[TIME], times[at])
         visits.clock[0] = visit + 1
+
+
+@kernel
+def _ago(visit: int, before: int) -> int:
+    """How many visits ago; 0 where there was none, or where it has left for long."""
+    return visit - before if before >= 0 and visit - before < _MOST else 0
 
 
 @kernel
