@@ -11,6 +11,20 @@ from penchant.evaluation.offline import Cases, Log
 from penchant.retrieval.session_knn import NOBODY, NearestSessions
 from penchant.retrieval.sessions import Sessions
 
+CHOSEN = NearestSessions(
+    recent=500,
+    nearest=100,
+    decay="exponential",
+    pace=2.0,
+    normalise=0.25,
+    reach=4.0,
+    backward=0.8,
+    idf=0.5,
+    own=0.7,
+    onward=0.5,
+)
+"""Chosen on the first period of Diginetica: its last three days, from the days before them."""
+
 
 @dataclass(slots=True, eq=False)
 class SessionKnn:
@@ -22,7 +36,7 @@ class SessionKnn:
     """
 
     name: str = "session-knn"
-    model: NearestSessions = field(default_factory=NearestSessions)
+    model: NearestSessions = CHOSEN
     events: int = 1_000_000
     sessions: int = 250_000
     length: int = 50
