@@ -23,7 +23,7 @@ Tell = Callable[[str, int, int], None]
 _CELLS = 8_000_000
 """How many scores are held at a time: 32 MB."""
 LIVE_STEP = 64
-"""How many cases are asked before a learner is told what came of them."""
+"""How many events pass before a learner is told of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +49,7 @@ def judge(
 
     A figure is the mean over the cases of a round, averaged over rounds. Intervals are 95 % paired bootstraps, over
     users or sessions, of the difference to the first model. With `options.live` a model that is a `Learner` is told of
-    every event after it was asked for, at most `live_step` cases later; 1 is at once, and slow.
+    every event after it was asked for, at most `live_step` events later; 1 is at once, and slow.
     """
     rows = [_row(recipe, data, model, options, progress, live_step) for model in models]
     return compared(recipe, data, rows, options)
@@ -68,7 +68,7 @@ def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, pr
         fitted = time.perf_counter()
         tally = _Tally(shown=np.zeros(one.train.n_items, np.int64))
         step = max(1, min(4_096, _CELLS // max(one.train.n_items, 1)))
-        for begin, end in _batches(one, learner, min(step, live_step) if learner else step):
+        for begin, end in _batches(one, learner, step, live_step):
             _ask(recipe, model, one, begin, end, tally)
             done = (number + end / len(one.asked)) / told.count
             progress(model.name, round(1_000 * done), 1_000)
@@ -85,16 +85,19 @@ def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, pr
     return row
 
 
-def _batches(one: Round, learner: Learner | None, step: int) -> Iterator[tuple[int, int]]:
+def _batches(one: Round, learner: Learner | None, step: int, live_step: int) -> Iterator[tuple[int, int]]:
     """Cases `begin` to `end`; before each batch a learner is told of what happened before its first case."""
-    told = 0
-    for begin in range(0, len(one.asked), step):
+    begin = told = 0
+    while begin < len(one.asked):
+        end = min(begin + step, len(one.asked))
         if learner is not None and one.live is not None and one.at is not None:
             now = int(one.at[begin])
             if now > told:
                 learner.learn(one.live.take(slice(told, now)))
             told = now
-        yield begin, min(begin + step, len(one.asked))
+            end = min(end, int(np.searchsorted(one.at, now + live_step)))
+        yield begin, end
+        begin = end
 
 
 def _ask(recipe: Recipe, model: Recommender, one: Round, begin: int, end: int, tally: _Tally) -> None:

@@ -14,6 +14,7 @@ MODELS: dict[str, Callable[[int], Recommender]] = {
     "recent-popularity": lambda _seed: RecentPopularity(),
     "itemknn": lambda _seed: ItemKnn(),
     "ease": lambda _seed: Ease(),
+    "ease-decay": lambda _seed: Ease("ease-decay", reg=1_000.0, decay=0.8),
 }
 """From the name of a model to what makes one from the seed of all its draws."""
 

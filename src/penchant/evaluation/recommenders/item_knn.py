@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant.core.compile import kernel
 from penchant.evaluation.offline import Cases, Log
-from penchant.evaluation.protocols.ranking import best
 
 _CELLS = 8_000_000
-"""How many cells of similarities are held at a time: 32 MB."""
-_NOTHING = np.empty(0, np.int32)
+"""How many pairs of items are held at a time, at most: 64 MB."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,22 +37,56 @@ class ItemKnn:
         root = np.sqrt(np.diff(matrix.indptr).astype(np.float32))
         by_item = matrix.T.tocsr()
         step = max(1, _CELLS // max(m, 1))
-        rows, columns, values = [], [], []
+        near = np.full((m, self.neighbours), -1, np.int32)
+        similar = np.zeros((m, self.neighbours), np.float32)
         for start in range(0, m, step):
-            both = (by_item[start : start + step] @ matrix).toarray()
-            both /= root[start : start + step, None] * root[None, :] + np.float32(self.shrink)
-            both[np.arange(len(both)), start + np.arange(len(both))] = -np.inf
-            both[both <= 0] = -np.inf
-            near = best(both, _NOTHING, np.zeros(len(both) + 1, np.int64), self.neighbours)
-            row, place = np.nonzero(near >= 0)
-            rows.append(start + row)
-            columns.append(near[row, place])
-            values.append(both[row, near[row, place]])
-        found = (np.concatenate(values), (np.concatenate(columns), np.concatenate(rows))) if m else None
+            both = (by_item[start : start + step] @ matrix).tocsr()
+            counts = both.data.astype(np.float32, copy=False)
+            _nearest(both.indptr, both.indices, counts, root, self.shrink, start, near, similar)
+        rows, place = np.nonzero(near >= 0)
         # What an item adds is in its row: transposed, as the neighbours are those of the item that is scored.
-        self._weights = sparse.csr_matrix(found if found else (m, m), shape=(m, m), dtype=np.float32)
+        found = (similar[rows, place], (near[rows, place], rows))
+        self._weights = sparse.csr_matrix(found, shape=(m, m), dtype=np.float32)
 
     def scores(self, cases: Cases) -> NDArray[np.float32]:
         found: NDArray[np.float32] = (cases.matrix(self._weights.shape[0]) @ self._weights).toarray()
         found[found <= 0] = -np.inf
         return found
+
+
+@kernel
+def _nearest(
+    offsets: NDArray[np.int32],
+    others: NDArray[np.int32],
+    both: NDArray[np.float32],
+    root: NDArray[np.float32],
+    shrink: float,
+    start: int,
+    near: NDArray[np.int32],
+    similar: NDArray[np.float32],
+) -> None:
+    """Write the nearest of the items from `start` on, which share `both` users with `others`, best first."""
+    k = near.shape[1]
+    for row in range(len(offsets) - 1):
+        item = start + row
+        count = 0
+        for at in range(offsets[row], offsets[row + 1]):
+            other = others[at]
+            if other == item:
+                continue
+            value = np.float32(both[at] / (root[item] * root[other] + np.float32(shrink)))
+            place = count
+            while place > 0:
+                before = similar[item, place - 1]
+                if before > value or (before == value and near[item, place - 1] < other):
+                    break
+                place -= 1
+            if place == k:
+                continue
+            if count < k:
+                count += 1
+            for to in range(count - 1, place, -1):
+                near[item, to] = near[item, to - 1]
+                similar[item, to] = similar[item, to - 1]
+            near[item, place] = other
+            similar[item, place] = value
