@@ -41,8 +41,9 @@ def solve_rows(
     Returns `SOLVED`, or the first row whose matrix is not positive definite by rounding; it is left as it was.
     """
     dim = rows.shape[1]
-    matrix = np.empty((dim, dim), np.float32)
-    scaled = np.empty((dim, dim), np.float32)
+    # Cut to size for each row: rows a power of two apart would share few lines of the cache.
+    whole_matrix = np.empty(dim * dim, np.float32)
+    whole_scaled = np.empty(dim * dim, np.float32)
     right = np.empty(dim, np.float32)
     scale = np.empty(dim, np.float32)
     none = np.zeros(0, np.float32)
@@ -55,6 +56,8 @@ def solve_rows(
             for at in range(dim):
                 scale[at] = np.float32(1) / np.sqrt(np.float32(unobserved) * spectrum[at] + regs[row])
             size = past - first
+            matrix = whole_matrix[: size * size].reshape(size, size)
+            scaled = whole_scaled[: dim * size].reshape(dim, size)
             for place in range(size):
                 right[place] = np.sqrt(weights[first + place])
                 other = others[columns[first + place]]
@@ -65,6 +68,7 @@ def solve_rows(
             for at in range(dim):
                 x[at] = scale[at] * dot(scaled[at], right, size)
         else:
+            matrix = whole_matrix.reshape(dim, dim)
             _begin(matrix, spectrum, np.float32(unobserved), regs[row])
             right[:] = 0
             add_history(matrix, right, others, columns, weights, none, first, past, 0, dim)
