@@ -371,7 +371,7 @@ def test_a_core_leaves_only_the_busy() -> None:
 
 
 def test_popularity_on_ml_1m_is_weak() -> None:
-    """A sanity check of the protocol: all published models are far above popularity, and MF-BPR has HR@10 .074."""
+    """A sanity check of the protocol: measured over all users popularity has HR@10 .0369, and models have many times it."""
     path = DATA / "ml-1m" / "sasrec.txt.gz"
     if not path.is_file():
         pytest.skip("ML-1M is not here; PENCHANT_DATA names the folder that has ml-1m/sasrec.txt.gz")
@@ -379,5 +379,5 @@ def test_popularity_on_ml_1m_is_weak() -> None:
     assert (data.log.n_users, data.log.n_items, len(data.log)) == (6_040, 3_416, 999_611)
     report = judge(RECIPES["loo-full"], data, [Popularity()], Options(users=1_000))
     assert report.cases == 1_000
-    assert 0.005 < report.rows[0].figures["HR@10"] < 0.0740
+    assert 0.02 < report.rows[0].figures["HR@10"] < 0.06
     assert [one.model for one in report.published][:1] == ["HSTU-large"]

@@ -47,7 +47,6 @@ ML_1M = (
     _loo("eSASRec", 0.3133, 0.1772, "eSASRec, RecSys 2025"),
     _loo("gSASRec", 0.3003, 0.1726, "asash/gSASRec-pytorch"),
     _loo("SASRec, BCE, 1 negative", 0.2500, 0.1341, "Klenitskiy & Vasilev 2023"),
-    _loo("MF-BPR", 0.0740, 0.0377, "asash/gSASRec-pytorch"),
 )
 GOWALLA = (
     _split("SimpleX", 0.1872, 0.1557),
