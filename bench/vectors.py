@@ -1,6 +1,6 @@
 """The index of item vectors beside NumPy: recall, time and memory, and what readers feel while it changes.
 
-    python -m bench.vectors [--brief] [--items 10000 100000 1000000] [--dimensions 64] [--index exact]
+    python -m bench.vectors [--brief] [--items 10000 100000 1000000] [--dimensions 64] [--index faiss]
 
 Made vectors in clusters, of different lengths; queries are drawn near the clusters. Both searches (ours, and float32
 `matrix @ query` with `argpartition`) take turns query by query, so that a busy machine slows both; one thread each.
@@ -26,6 +26,7 @@ import numpy as np  # noqa: E402
 
 from penchant.retrieval.vectors.exact import ExactIndex  # noqa: E402
 from penchant.retrieval.vectors.index import VectorIndex, VectorView  # noqa: E402
+from penchant.retrieval.vectors.ivf import FaissIndex  # noqa: E402
 
 LIMIT = 500
 RESCORED = 1_000
@@ -62,6 +63,8 @@ def measure(
     index = make(dimensions)
     built = time.perf_counter()
     index.put(ids, vectors)
+    while index.tidy():
+        pass
     built = time.perf_counter() - built
     view = index.view()
     return {
@@ -204,10 +207,13 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dimensions", type=int, default=64)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--index", choices=["exact"], default="exact")
+    parser.add_argument("--index", choices=["exact", "faiss"], default="exact", help="faiss needs faiss-cpu")
     given = parser.parse_args()
     sizes, queries, churn = (given.items, given.queries, 10_000) if not given.brief else ([3_000], 10, 500)
-    told = [measure(ExactIndex, items, given.dimensions, queries, churn) for items in sizes]
+    told = [
+        measure(ExactIndex if given.index == "exact" else FaissIndex, items, given.dimensions, queries, churn)
+        for items in sizes
+    ]
     print(json.dumps({"load": os.getloadavg(), "sizes": told}, indent=2))
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from penchant.core.errors import SettingsError
 from penchant.core.hashing import hash_id
 from penchant.retrieval.vectors.codes import BLOCK, encode, padded, question, scan
 from penchant.retrieval.vectors.exact import ExactIndex
 from penchant.retrieval.vectors.index import VectorIndex
+from penchant.retrieval.vectors.ivf import FaissIndex
 from penchant.retrieval.vectors.monitor import RecallMonitor
 from penchant.retrieval.vectors.places import Places
 from penchant.retrieval.vectors.segments import WIDTH
@@ -30,6 +34,27 @@ class TestExactOfOddDimensions(VectorIndexContract):
 
     def make(self, dimensions: int) -> VectorIndex:
         return ExactIndex(dimensions)
+
+
+@pytest.mark.skipif(find_spec("faiss") is None, reason="FAISS is not installed: pip install faiss-cpu")
+class TestFaiss(VectorIndexContract):
+    """With clusters from 1,000 items on, so that every test crosses the line."""
+
+    least_recall = 0.8
+
+    def vectors(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Of lengths that are alike: one range of bytes is for all."""
+        made = super().vectors(rng, count)
+        return made / np.linalg.norm(made, axis=1, keepdims=True) * rng.uniform(0.9, 1.1, (count, 1)).astype(np.float32)
+
+    def make(self, dimensions: int) -> VectorIndex:
+        return FaissIndex(dimensions, least=1_000, probes=128)
+
+
+@pytest.mark.skipif(find_spec("faiss") is not None, reason="FAISS is installed")
+def test_without_faiss_it_says_what_to_install() -> None:
+    with pytest.raises(SettingsError, match="pip install faiss-cpu"):
+        FaissIndex(4)
 
 
 @settings(deadline=None, max_examples=50)

@@ -81,6 +81,17 @@ class ExactView:
         scores[order] = held
         return scores
 
+    def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors as the bytes give them, float32[len(places), dimensions]; zeros where no item stands."""
+        made = np.zeros((len(places), self.dimensions), np.float32)
+        number = places // WIDTH
+        for each in np.unique(number).tolist():
+            mine = np.flatnonzero(number == each)
+            blocks, lanes = np.divmod(places[mine] - each * WIDTH, BLOCK)
+            scales = np.nan_to_num(self.segments[each].scales[places[mine] - each * WIDTH])
+            made[mine] = self.segments[each].codes[blocks, : self.dimensions, lanes] * scales[:, None]
+        return made
+
     def _scan(self, query: NDArray[np.float32], wanted: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         """The score of every place, NaN in holes and outside the blocks that are wanted."""
         asked = question(query, self.dimensions)
