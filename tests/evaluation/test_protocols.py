@@ -371,7 +371,7 @@ def test_a_core_leaves_only_the_busy() -> None:
 
 
 def test_popularity_on_ml_1m_is_weak() -> None:
-    """A sanity check of the protocol: measured over all users popularity has HR@10 .0369, and models have many times it."""
+    """A sanity check of the protocol: over all users popularity has HR@10 .0369, as was measured."""
     path = DATA / "ml-1m" / "sasrec.txt.gz"
     if not path.is_file():
         pytest.skip("ML-1M is not here; PENCHANT_DATA names the folder that has ml-1m/sasrec.txt.gz")
