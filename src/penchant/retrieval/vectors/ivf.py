@@ -18,7 +18,7 @@ from penchant.retrieval.vectors.places import Places
 
 _AT_ONCE = 16_384
 """Vectors taken over at a time when the clusters are made anew."""
-_SAMPLE_PER_CLUSTER = 64
+_SAMPLE_PER_CLUSTER = 48
 _FEW = 4
 """Up to so many times what is asked for, all that is allowed is looked at, wherever it lies."""
 
@@ -146,12 +146,12 @@ class FaissIndex:
 
     A byte per dimension, from the least to the largest of it: for vectors whose lengths are much alike.
 
-    From `least` items on there are clusters, about `4 * sqrt(items)`, of which `probes` are searched. They are made
-    anew by `tidy` once an eighth of the items came or left since: one long step (seconds for a million) that no reader
-    waits for, but the writer does. FAISS should run one thread (`OMP_NUM_THREADS=1`): with two its tail explodes.
+    From `least` items on there are clusters, about `2 * sqrt(items)`, of which `probes` are searched. They are made
+    anew by `tidy` once an eighth of the items came or left since: one long step (20 seconds for a million) that no
+    reader waits for, but the writer does. FAISS should run one thread (`OMP_NUM_THREADS=1`): with two its tail grows.
     """
 
-    def __init__(self, dimensions: int, *, least: int = 200_000, probes: int = 256) -> None:
+    def __init__(self, dimensions: int, *, least: int = 200_000, probes: int = 128) -> None:
         _faiss()
         self.dimensions = dimensions
         self._least, self._probes = least, probes
@@ -229,7 +229,7 @@ class FaissIndex:
 
     def _made(self, view: FaissView, taken: NDArray[np.int64]) -> Any:
         faiss = _faiss()
-        lists = max(1, min(int(4 * sqrt(len(taken))), len(taken) // 40))
+        lists = max(1, min(int(2 * sqrt(len(taken))), len(taken) // 40))
         d = self.dimensions
         inner = faiss.METRIC_INNER_PRODUCT
         index = faiss.IndexIVFScalarQuantizer(
