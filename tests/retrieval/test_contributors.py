@@ -17,7 +17,8 @@ from penchant.core.stages import Contributing
 from penchant.retrieval.content import Content, ContentTable
 from penchant.retrieval.covisit import Covisit, CovisitTable
 from penchant.retrieval.fresh import Fresh
-from penchant.retrieval.linear import Ease, EaseTable, fit_ease
+from penchant.retrieval.known import KnownItems
+from penchant.retrieval.linear import Ease, fit_ease
 from penchant.retrieval.popular import Popular
 from penchant.testing.strategies import generators, make_items, make_query
 
@@ -35,7 +36,7 @@ def ease(rng: np.random.Generator, dense_limit: int) -> tuple[Ease, Terms]:
 
     def terms(query: Query, row: int) -> list[float]:
         table = query.items.tables["one"]
-        assert isinstance(table, EaseTable)
+        assert isinstance(table, KnownItems)
         model = source.model
         assert model is not None
         weights = model.weights

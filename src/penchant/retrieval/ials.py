@@ -7,30 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.catalog.mapped import rows_of
 from penchant.core.candidates import Retrieved
 from penchant.core.compile import kernel
 from penchant.core.items import Items
 from penchant.core.query import Query
 from penchant.retrieval.factors import FactorModel, fold_in, shares
 from penchant.retrieval.kept import Kept
+from penchant.retrieval.known import KnownItems, Meeting
 from penchant.retrieval.topk import NOTHING, top_mapped
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class IalsTable:
-    """How rows of the picture and indices of the model meet; -1 where the other does not know the item."""
-
-    of_row: NDArray[np.int32]
-    to_row: NDArray[np.int32]
-
-
-@dataclass(slots=True, eq=False)
-class _Seen:
-    """The last mapping made, to be used again while no item was added."""
-
-    rows: object = None
-    table: IalsTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +30,11 @@ class Ials:
     model: FactorModel | None = None
     decay: float = 0.9
     depth: int = 100
-    _seen: _Seen = field(default_factory=_Seen, repr=False, compare=False)
+    _meeting: Meeting = field(default_factory=Meeting, repr=False, compare=False)
     _kept: Kept[NDArray[np.float32]] = field(default_factory=Kept, repr=False, compare=False)
 
-    def prepare(self, items: Items) -> IalsTable:
-        seen = self._seen.table
-        if seen is not None and self._seen.rows is items.rows and len(seen.of_row) == items.count:
-            return seen
-        known = np.empty(0, np.int64) if self.model is None else self.model.items
-        rows = rows_of(items, known)
-        of_row = np.full(items.count, -1, np.int32)
-        inside = np.flatnonzero(rows >= 0)
-        of_row[rows[inside]] = inside
-        table = IalsTable(of_row, rows)
-        self._seen.rows, self._seen.table = items.rows, table
-        return table
+    def prepare(self, items: Items) -> KnownItems:
+        return self._meeting.of(items, np.empty(0, np.int64) if self.model is None else self.model.items)
 
     def retrieve(self, query: Query, limit: int) -> Retrieved:
         table, past = self._past(query)
@@ -94,10 +68,10 @@ class Ials:
         found = _largest(model.factors, terms, wanted)
         return np.where(found >= 0, table.to_row[past[found]], -1).astype(np.int32)
 
-    def _past(self, query: Query) -> tuple[IalsTable, NDArray[np.int32]]:
+    def _past(self, query: Query) -> tuple[KnownItems, NDArray[np.int32]]:
         """Indices of the history that the model knows, newest first."""
         table = query.items.tables[self.name]
-        assert isinstance(table, IalsTable)
+        assert isinstance(table, KnownItems)
         rows = query.history if query.seed_row < 0 else np.array([query.seed_row], np.int32)
         past = table.of_row[rows]
         return table, past[past >= 0][: self.depth]
@@ -106,7 +80,7 @@ class Ials:
         return np.power(self.decay, np.arange(count)).astype(np.float32)
 
     def _scores(
-        self, query: Query, table: IalsTable, model: FactorModel, past: NDArray[np.int32]
+        self, query: Query, table: KnownItems, model: FactorModel, past: NDArray[np.int32]
     ) -> NDArray[np.float32]:
         """A score for each item of the model: one product, kept for whoever asks next about the same request."""
         return self._kept.of(query, table, lambda: model.factors @ fold_in(model, past, self._weights(len(past))))
