@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from penchant.evaluation.datasets import Unsuited
 from penchant.evaluation.offline import Cases, Learner, Log, Recommender
 from penchant.evaluation.recommenders import BASELINES, MODELS, Ease, ItemKnn, Popularity, RecentPopularity
 from penchant.evaluation.recommenders import item_knn as item_knn_module
@@ -129,3 +130,9 @@ def test_sparse_ease_is_ease_where_all_is_kept() -> None:
     assert np.allclose(dense.scores(CASES), sparse.scores(CASES), atol=1e-6)
     assert np.count_nonzero(short.scores(asked([1]))) == 3
     assert short.scores(CASES).dtype == np.float32
+
+
+def test_ease_says_when_it_would_not_fit_into_memory() -> None:
+    log = Log(np.zeros(2, np.int32), np.arange(2, dtype=np.int32), 1, 10_000_000)
+    with pytest.raises(Unsuited, match="10,000,000 items need"):
+        Ease().fit(log)

@@ -1,4 +1,4 @@
-"""The most memory that a step took, as the operating system counts it."""
+"""The most memory that a step took, and what is free, as the operating system counts them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 _RESET = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_FREE = Path("/proc/meminfo")
 
 
 def forget_peak() -> bool:
@@ -32,3 +33,14 @@ def peak_bytes() -> int:
         return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def free_bytes() -> int | None:
+    """What a process may take without driving others out; None where the system does not say."""
+    try:
+        for line in _FREE.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant.evaluation.datasets import Unsuited
+from penchant.evaluation.memory import free_bytes
 from penchant.evaluation.offline import Cases, Log
 from penchant.retrieval.linear import fit_ease
 
@@ -30,6 +32,12 @@ class Ease:
     def fit(self, log: Log) -> None:
         from scipy import sparse
 
+        needed, free = 8 * log.n_items**2, free_bytes()
+        if free is not None and needed > free:
+            raise Unsuited(
+                f"{self.name}: {log.n_items:,} items need {needed / 2**30:.0f} GiB to fit and {free / 2**30:.0f} are"
+                " free; leave it out (--model) or take data with fewer items"
+            )
         names = np.arange(log.n_items, dtype=np.int64)
         model = fit_ease(log.matrix(), names, self.reg, dense_limit=self.dense_limit, keep=self.keep)
         if model.offsets is None or model.columns is None:
