@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from penchant.evaluation.offline import Recommender
 from penchant.evaluation.recommenders.ease import Ease
+from penchant.evaluation.recommenders.ials import Ials
 from penchant.evaluation.recommenders.item_knn import ItemKnn
 from penchant.evaluation.recommenders.popularity import Popularity, RecentPopularity
+from penchant.evaluation.recommenders.session_knn import SessionKnn
 
 MODELS: dict[str, Callable[[int], Recommender]] = {
     "popularity": lambda _seed: Popularity(),
@@ -15,10 +17,12 @@ MODELS: dict[str, Callable[[int], Recommender]] = {
     "itemknn": lambda _seed: ItemKnn(),
     "ease": lambda _seed: Ease(),
     "ease-decay": lambda _seed: Ease("ease-decay", reg=1_000.0, decay=0.8),
+    "ials": lambda seed: Ials(seed=seed),
+    "session-knn": lambda _seed: SessionKnn(),
 }
 """From the name of a model to what makes one from the seed of all its draws."""
 
 BASELINES = ("popularity", "recent-popularity", "itemknn")
 """What every report carries."""
 
-__all__ = ["BASELINES", "MODELS", "Ease", "ItemKnn", "Popularity", "RecentPopularity"]
+__all__ = ["BASELINES", "MODELS", "Ease", "Ials", "ItemKnn", "Popularity", "RecentPopularity", "SessionKnn"]
