@@ -134,14 +134,16 @@ def coverage(recommended: Ints, catalogue: int) -> float:
     return len(np.unique(recommended[recommended >= 0])) / catalogue if catalogue else float("nan")
 
 
-def novelty(recommended: Ints, counts: Ints) -> float:
-    """Mean surprise of what was recommended, -log2 of the share of interactions that the item has.
+def surprise(counts: Ints) -> Floats:
+    """Of each item -log2 of the share of interactions that it has; one that has none counts as having one."""
+    bits: Floats = -np.log2(np.maximum(counts, 1) / max(int(counts.sum()), 1))
+    return bits
 
-    `counts` are interactions by item; an item that has none counts as having one.
-    """
+
+def novelty(recommended: Ints, counts: Ints) -> float:
+    """Mean `surprise` of what was recommended; `counts` are interactions by item."""
     shown = recommended[recommended >= 0]
-    total = max(int(counts.sum()), 1)
-    return float(-np.log2(np.maximum(counts[shown], 1) / total).mean()) if len(shown) else float("nan")
+    return float(surprise(counts)[shown].mean()) if len(shown) else float("nan")
 
 
 def gini(counts: Ints) -> float:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.core.candidates import Retrieved
 from penchant.core.compile import kernel
 from penchant.core.errors import ArtifactError
-from penchant.core.items import Items
-from penchant.core.query import Query
-from penchant.retrieval.kept import Kept
-from penchant.retrieval.known import KnownItems, Meeting
-from penchant.retrieval.topk import NOTHING, top_mapped
+from penchant.retrieval.history import FromHistory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,67 +107,18 @@ def _mirror(matrix: NDArray[np.float32]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ease:
-    """Scores by EASE from the live history: `score = Σ_k decay^k · B[i_k]` over the newest `depth` items.
+class Ease(FromHistory[EaseModel]):
+    """Scores by EASE from the live history: `score = Σ_k decay^k · B[i_k]` over the newest `depth` items."""
 
-    With a seed the sum is over the seed alone. Proposed are items with a score above zero that the model knows; without
-    a model, or without history that it knows, nothing is.
-    """
-
-    name: str
-    model: EaseModel | None = None
-    decay: float = 0.9
-    depth: int = 100
-    _meeting: Meeting = field(default_factory=Meeting, repr=False, compare=False)
-    _kept: Kept[NDArray[np.float32]] = field(default_factory=Kept, repr=False, compare=False)
-
-    def prepare(self, items: Items) -> KnownItems:
-        return self._meeting.of(items, np.empty(0, np.int64) if self.model is None else self.model.items)
-
-    def retrieve(self, query: Query, limit: int) -> Retrieved:
-        table, past = self._past(query)
-        if self.model is None or len(past) == 0 or limit <= 0:
-            return NOTHING
-        scores = self._kept.of(query, table, lambda: self._fold_in(past))
-        return Retrieved(*top_mapped(scores, table.to_row, query.eligible, limit, 0.0, query.seed_row))
-
-    def score_rows(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.float32]:
-        table, past = self._past(query)
-        scores = np.full(len(rows), np.nan, np.float32)
-        if self.model is None or len(past) == 0:
-            return scores
-        wanted = table.of_row[rows]
-        known = wanted >= 0
-        scores[known] = self._kept.of(query, table, lambda: self._fold_in(past))[wanted[known]]
-        return scores
-
-    def contributor(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.int32]:
-        """For each of `rows` the row of the history whose `decay^k · B[i_k]` is the largest above zero, -1 for none."""
-        table, past = self._past(query)
-        model = self.model
-        if model is None or len(past) == 0:
-            return np.full(len(rows), -1, np.int32)
-        wanted = table.of_row[rows]
-        if model.offsets is None or model.columns is None:
-            found = _largest_dense(model.weights, past, self.decay, wanted)
-        else:
-            found = _largest_sparse(model.offsets, model.columns, model.weights, past, self.decay, wanted)
-        return np.where(found >= 0, table.to_row[past[found]], -1).astype(np.int32)
-
-    def _past(self, query: Query) -> tuple[KnownItems, NDArray[np.int32]]:
-        """Indices of the history that the model knows, newest first."""
-        table = query.items.tables[self.name]
-        assert isinstance(table, KnownItems)
-        rows = query.history if query.seed_row < 0 else np.array([query.seed_row], np.int32)
-        past = table.of_row[rows]
-        return table, past[past >= 0][: self.depth]
-
-    def _fold_in(self, past: NDArray[np.int32]) -> NDArray[np.float32]:
-        model = self.model
-        assert model is not None
+    def _score(self, model: EaseModel, past: NDArray[np.int32]) -> NDArray[np.float32]:
         if model.offsets is None or model.columns is None:
             return _fold_in_dense(model.weights, past, self.decay)
         return _fold_in_sparse(model.offsets, model.columns, model.weights, past, self.decay)
+
+    def _largest(self, model: EaseModel, past: NDArray[np.int32], wanted: NDArray[np.int32]) -> NDArray[np.int32]:
+        if model.offsets is None or model.columns is None:
+            return _largest_dense(model.weights, past, self.decay, wanted)
+        return _largest_sparse(model.offsets, model.columns, model.weights, past, self.decay, wanted)
 
 
 @kernel

@@ -123,6 +123,4 @@ def _ask(recipe: Recipe, model: Recommender, one: Round, begin: int, end: int, t
 
 def novelty_of(shown: NDArray[np.int64], counts: NDArray[np.int64]) -> float:
     """`metrics.novelty` from how often each item was shown."""
-    total = max(int(counts.sum()), 1)
-    surprise = -np.log2(np.maximum(counts, 1) / total)
-    return float(shown @ surprise / shown.sum()) if shown.sum() else float("nan")
+    return float(shown @ metrics.surprise(counts) / shown.sum()) if shown.sum() else float("nan")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
 from penchant.evaluation.offline import Cases, Log
+from penchant.retrieval.topk import top_mapped
 
 _CELLS = 8_000_000
 """How many pairs of items are held at a time, at most: 64 MB."""
@@ -66,27 +67,13 @@ def _nearest(
     similar: NDArray[np.float32],
 ) -> None:
     """Write the nearest of the items from `start` on, which share `both` users with `others`, best first."""
-    k = near.shape[1]
+    anything = np.ones(len(near), np.bool_)
     for row in range(len(offsets) - 1):
         item = start + row
-        count = 0
-        for at in range(offsets[row], offsets[row + 1]):
-            other = others[at]
-            if other == item:
-                continue
-            value = np.float32(both[at] / (root[item] * root[other] + np.float32(shrink)))
-            place = count
-            while place > 0:
-                before = similar[item, place - 1]
-                if before > value or (before == value and near[item, place - 1] < other):
-                    break
-                place -= 1
-            if place == k:
-                continue
-            if count < k:
-                count += 1
-            for to in range(count - 1, place, -1):
-                near[item, to] = near[item, to - 1]
-                similar[item, to] = similar[item, to - 1]
-            near[item, place] = other
-            similar[item, place] = value
+        begin, end = offsets[row], offsets[row + 1]
+        values = np.empty(end - begin, np.float32)
+        for at in range(begin, end):
+            values[at - begin] = both[at] / (root[item] * root[others[at]] + np.float32(shrink))
+        rows, scores = top_mapped(values, others[begin:end], anything, near.shape[1], 0.0, item)
+        near[item, : len(rows)] = rows
+        similar[item, : len(rows)] = scores
