@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -51,9 +51,13 @@ def check_surface(settings: Settings, name: str) -> None:
 
     known = sorted({**DEFAULTS, **settings.surfaces})
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        raise PenchantError(f"--surface: no surface {name!r}; {hint}")
+        raise PenchantError(f"--surface: no surface {name!r}; {hint(name, known)}")
+
+
+def hint(name: str, known: Sequence[str]) -> str:
+    """What somebody who wrote `name` may have meant: the nearest of the known names, or all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
 
 
 def print_json(document: object) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from penchant.cli.context import out, print_json
+from penchant.cli.context import hint, out, print_json
 from penchant.cli.progress import bars
 from penchant.core.errors import PenchantError
 
@@ -106,9 +105,7 @@ _WANTED = {
 def _known(option: str, name: str, names: Iterable[str]) -> str:
     known = list(names)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        raise PenchantError(f"{option}: there is no {name!r}; {hint}")
+        raise PenchantError(f"{option}: there is no {name!r}; {hint(name, known)}")
     return name
 
 
