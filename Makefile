@@ -25,11 +25,11 @@ $(STAMP): pyproject.toml requirements.lock
 	fi
 	@touch $@
 
-servers: $(EXTRAS)  ## what the tests with real servers need: Kafka, PostgreSQL, Redis, Valkey, Spark, validators
+servers: $(EXTRAS)  ## what all tests need: Kafka, PostgreSQL, Redis, Valkey, Spark, validators, JAX, FAISS, metrics of others
 	@$(BIN)/python -m penchant.testing.servers
 
 $(EXTRAS): $(STAMP) requirements-servers.lock
-	@echo "installing servers and validators into $(VENV) (once; a few minutes)"
+	@echo "installing servers, validators and optional libraries into $(VENV) (once; a few minutes)"
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements-servers.lock; \
 	else \
@@ -63,7 +63,7 @@ docs: setup  ## run every code block of README and docs/
 lock: setup  ## renew requirements.lock and requirements-servers.lock from pyproject.toml
 	@$(BIN)/python -m pip install -q pip-tools
 	@$(COMPILE) --extra dev --extra kafka --extra redis --extra postgres --extra archive -o requirements.lock pyproject.toml
-	@$(BIN)/python -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*extras['spark'], *extras['servers'], sep='\n')" \
+	@$(BIN)/python -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(line for name in ('spark', 'neural', 'faiss', 'plots', 'reference', 'servers') for line in extras[name]), sep='\n')" \
 	  | $(COMPILE) -c requirements.lock --no-annotate -o requirements-servers.lock -
 	@$(BIN)/python deploy/lock.py
 
