@@ -1,0 +1,25 @@
+"""What `penchant train` does by default."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from penchant.settings.table import Table
+
+
+class Training(Table, frozen=True):
+    """`[training]`: what `penchant train` does by default."""
+
+    attribution: str = "24h"
+    """How long after an impression an interaction still counts for it."""
+    reg: Annotated[float, msgspec.Meta(gt=0)] = 200.0
+    """EASE: L2 regularisation."""
+    trees: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 200
+    leaves: Annotated[int, msgspec.Meta(ge=2, le=64)] = 31
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
+    max_items: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    """EASE keeps the most popular items up to this many."""
+    holdout: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+    """Share of the newest requests that the gate is measured on."""
