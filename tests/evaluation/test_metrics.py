@@ -42,6 +42,12 @@ def test_every_metric_equals_its_definition(drawn: list[list[tuple[float, int]]]
         metrics.average_precision(ranked, k),
         [oracle.slow_average_precision(r, n, k) for r, n in zip(slow, count, strict=True)],
     )
+    same(
+        metrics.average_precision(ranked, k, "relevant"),
+        [oracle.slow_average_precision(r, n, k, attainable=False) for r, n in zip(slow, count, strict=True)],
+    )
+    same(metrics.mean_reciprocal(ranked), [oracle.slow_mean_reciprocal(r, n) for r, n in zip(slow, count, strict=True)])
+    same(metrics.auc(*_columns(drawn)), [oracle.slow_auc([s for s, _ in r], [g for _, g in r]) for r in drawn])
     hits = [math.nan if not n else sum(g > 0 for g in r[:k]) for r, n in zip(slow, count, strict=True)]
     same(metrics.precision(ranked, k), [hit / k for hit in hits])
     same(metrics.hit_rate(ranked, k), [hit if math.isnan(hit) else min(hit, 1) for hit in hits])
@@ -102,3 +108,4 @@ def test_coverage_and_novelty() -> None:
     counts = np.array([4, 2, 2, 0])
     assert metrics.novelty(shown, counts) == pytest.approx((1 + 2 + 2) / 3)
     assert metrics.novelty(np.array([[3]]), counts) == pytest.approx(3.0)
+    assert metrics.novelty(shown, counts, out_of=8) == pytest.approx((1 + 2 + 2) / 3)

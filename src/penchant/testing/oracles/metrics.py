@@ -42,15 +42,32 @@ def slow_mrr(ranked: Sequence[float], relevant: int, k: int) -> float:
     return 0.0
 
 
-def slow_average_precision(ranked: Sequence[float], relevant: int, k: int) -> float:
-    """Mean over min(k, relevant) of the precision at the rank of each relevant item."""
+def slow_mean_reciprocal(ranked: Sequence[float], relevant: int) -> float:
+    """One over the rank of every one that is relevant, over how many there are."""
+    if relevant == 0:
+        return math.nan
+    return sum(1 / place for place, gain in enumerate(ranked, start=1) if gain > 0) / relevant
+
+
+def slow_auc(scores: Sequence[float], gains: Sequence[float]) -> float:
+    """Pairs of one that is relevant and one that is not: those in the right order, and half of the equal ones."""
+    known = [score if math.isfinite(score) else -math.inf for score in scores]
+    right = [score for score, gain in zip(known, gains, strict=True) if gain > 0]
+    wrong = [score for score, gain in zip(known, gains, strict=True) if gain <= 0]
+    if not right or not wrong:
+        return math.nan
+    return sum((a > b) + 0.5 * (a == b) for a in right for b in wrong) / (len(right) * len(wrong))
+
+
+def slow_average_precision(ranked: Sequence[float], relevant: int, k: int, *, attainable: bool = True) -> float:
+    """Over min(k, relevant), or over all relevant, the precision at the rank of each relevant item."""
     if relevant == 0:
         return math.nan
     total = 0.0
     for place in range(1, min(k, len(ranked)) + 1):
         if ranked[place - 1] > 0:
             total += sum(gain > 0 for gain in ranked[:place]) / place
-    return total / min(k, relevant)
+    return total / (min(k, relevant) if attainable else relevant)
 
 
 def slow_gini(counts: Sequence[int]) -> float:
@@ -59,3 +76,26 @@ def slow_gini(counts: Sequence[int]) -> float:
     if not n or not total:
         return math.nan
     return sum(abs(a - b) for a in counts for b in counts) / (2 * n * total)
+
+
+def slow_diversity(items: Sequence[int], vectors: Sequence[Sequence[float]]) -> float:
+    """Mean over pairs of 1 - cosine; NaN of fewer than two items."""
+    apart = []
+    for at, one in enumerate(items):
+        for other in items[:at]:
+            a, b = vectors[one], vectors[other]
+            length = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(y * y for y in b))
+            apart.append(1 - (sum(x * y for x, y in zip(a, b, strict=True)) / length if length else 0.0))
+    return sum(apart) / len(apart) if apart else math.nan
+
+
+def slow_popularity_lift(
+    lists: Sequence[Sequence[int]], histories: Sequence[Sequence[int]], counts: Sequence[int]
+) -> float:
+    """Mean over people of the mean count of what they were shown, over the same of what they had."""
+    people = [(shown, had) for shown, had in zip(lists, histories, strict=True) if shown and had]
+    if not people:
+        return math.nan
+    shown_mean = sum(sum(counts[i] for i in shown) / len(shown) for shown, _ in people) / len(people)
+    had_mean = sum(sum(counts[i] for i in had) / len(had) for _, had in people) / len(people)
+    return shown_mean / had_mean if had_mean else math.nan
