@@ -38,10 +38,7 @@ class Fresh:
     released: str | None = None
 
     def prepare(self, items: Items) -> FreshTable:
-        born = items.listed_at[: items.count]
-        if self.released is not None and self.released in items.timestamps:
-            released = items.timestamps[self.released]
-            born = np.where(released >= 0, released, born)
+        born = born_of(items, self.released)
         scores = (1.0 - (items.time - born) / self.window).astype(np.float32)
         known = np.flatnonzero(born > 0).astype(np.int32)
         return FreshTable(known[np.argsort(-scores[known], kind="stable")], born, scores)
@@ -67,6 +64,15 @@ class Fresh:
         table = query.items.tables[self.name]
         assert isinstance(table, FreshTable)
         return table
+
+
+def born_of(items: Items, released: str | None) -> NDArray[np.int64]:
+    """When each row came out, in ms: the timestamp attribute says, else the first `item` event; 0 is unknown."""
+    born = items.listed_at[: items.count]
+    if released is not None and released in items.timestamps:
+        told = items.timestamps[released]
+        born = np.where(told >= 0, told, born)
+    return born
 
 
 @kernel
