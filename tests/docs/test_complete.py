@@ -64,6 +64,7 @@ SECTIONS = {
     settings.Experiment: "## `[experiments.NAME]`",
     settings.Arm: "### One entry of `arms`",
     settings.Training: "## `[training]`",
+    settings.IalsTraining: "## `[training.ials]`",
 }
 
 
@@ -111,7 +112,7 @@ def test_every_setting_is_documented_with_its_default(table: type[msgspec.Struct
     for name, default in fields.items():
         if default is not None:
             assert documented[name] == default, name
-    kinds = set(typing.get_args(settings.Kind))
+    kinds = {*typing.get_args(settings.Kind), "vector:SIZE"}
     assert set(rows) - set(fields) <= (kinds if table is settings.Attributes else set())
 
 

@@ -177,9 +177,21 @@ def test_interactions_are_positive_accepted_and_of_people_who_are_there() -> Non
     assert interactions_csr(ListLog([]), SCHEMA).matrix.shape == (0, 0)
 
 
+def test_interactions_come_oldest_first_also_where_late_ones_do_not() -> None:
+    records = [record(1, 5, click("u", "a")), record(2, 3, click("v", "b")), record(3, 5, click("u", "b"))]
+    found = interactions_csr(ListLog(records), SCHEMA)
+    names = {hash_id(name): name for name in "abuv"}
+    told = [names[int(found.users[row])] + names[int(found.items[column])]
+            for row, column in zip(found.rows, found.columns, strict=True)]  # fmt: skip
+    assert told == ["vb", "ua", "ub"]
+    assert found.ts.tolist() == [3, 5, 5]
+
+
 def test_the_most_popular_items_stay() -> None:
     records = [record(n + 1, n, click(f"u{n}", "abacabad"[n])) for n in range(8)]
     found = interactions_csr(ListLog(records), SCHEMA, max_items=2)
     assert set(found.items.tolist()) == {hash_id("a"), hash_id("b")}
     assert found.items.tolist() == sorted(found.items.tolist())
     assert found.matrix.sum() == 6
+    assert len(found.rows) == len(found.columns) == len(found.ts) == 6
+    assert set(found.columns.tolist()) == {0, 1}

@@ -21,8 +21,8 @@ from penchant.serving.live import Compiled
 from penchant.serving.queries import Preparation
 from penchant.serving.replay import Replay
 from penchant.settings import Settings, SourceRef
-from penchant.training.ease import train_ease
 from penchant.training.interactions import interactions_csr
+from penchant.training.models import train_models
 
 BASELINE = "evaluate_popular"
 
@@ -52,7 +52,7 @@ def prequential(
 ) -> Report:
     """Walk through the newest `share` of the positive interactions; ask for a slate before each, `requests` at most.
 
-    Nothing knows the future: the model is EASE on the part before, and the live artifact's ranker only where it was
+    Nothing knows the future: the models are those of the part before, and the live artifact's ranker only where it was
     trained on that part alone.
     """
     tell = progress or (lambda *_: None)
@@ -64,7 +64,7 @@ def prequential(
     picks = np.unique(np.linspace(0, len(chosen_from) - 1, min(requests, len(chosen_from))).astype(int))
     chosen = {chosen_from[pick] for pick in picks}
     definition = _with_baseline(parts.definition, surface)
-    compiled, model = _models_of_the_past(parts, definition, start)
+    compiled, model = _models_of_the_past(parts, definition, start, tell)
     ranks: dict[str, list[int]] = {"live": [], "frozen": [], "popular": []}
     users: list[int] = []
 
@@ -127,15 +127,15 @@ def _with_baseline(definition: Definition, surface: str) -> Definition:
     return replace(definition, settings=msgspec.structs.replace(settings, surfaces=surfaces))
 
 
-def _models_of_the_past(parts: Parts, definition: Definition, start: int) -> tuple[Compiled, str]:
+def _models_of_the_past(parts: Parts, definition: Definition, start: int, tell: Progress) -> tuple[Compiled, str]:
     compiler = SurfaceCompiler(definition, parts.artifacts)
     training = definition.settings.training
-    interactions = interactions_csr(parts.log, definition.schema, max_items=training.max_items, end=start)
-    model = train_ease(interactions, training)
     live = parts.artifacts.live()
     if live and parts.artifacts.manifest(live).data.last_position <= start:
         return compiler.compile(live), f"artifact {live[:12]}"
-    return compiler.build(model, None, ""), f"EASE on the log up to {start}, sources fused by rank"
+    past = interactions_csr(parts.log, definition.schema, max_items=training.max_items, end=start)
+    models = train_models(compiler.modelled, past, training, tell=tell)
+    return compiler.build(models, None, ""), f"{', '.join(models)} on the log up to {start}, sources fused by rank"
 
 
 def _replay(parts: Parts, definition: Definition, compiled: Compiled, *, frozen_at: int | None) -> Replay:

@@ -87,7 +87,7 @@ def read_rankings(parts: Parts, *, surface: str = "home", progress: Progress | N
     Rankings from elsewhere are replayed through the surface's pipeline, in the order of the log; what the engine itself
     served comes with the features as served. No model that was trained on the log takes part: it would know the labels.
     """
-    compiled = SurfaceCompiler(parts.definition, parts.artifacts).build(None, None, "")
+    compiled = SurfaceCompiler(parts.definition, parts.artifacts).build({}, None, "")
     external = _external(parts)
     recorded = simulate(parts, compiled, surface, external, after=START, every=EVERY, progress=progress)
     settings, schema = parts.definition.settings, parts.definition.schema

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from penchant.core.errors import SettingsError
 from penchant.core.stages import Source
 from penchant.retrieval.content import Content
 from penchant.retrieval.covisit import Covisit
 from penchant.retrieval.fresh import Fresh
-from penchant.retrieval.linear import Ease, EaseModel
+from penchant.retrieval.ials import Ials
+from penchant.retrieval.linear import Ease
 from penchant.retrieval.popular import Popular
 from penchant.settings import Settings, duration
+from penchant.training.models import Models
 
-Build = Callable[[str, Settings, EaseModel | None], Source]
+Build = Callable[[str, Settings, Models], Source]
 
 SOURCES: Mapping[str, tuple[Build, str]] = {
     "trending": (lambda name, _s, _m: Popular(name), "decayed popularity"),
@@ -24,7 +26,8 @@ SOURCES: Mapping[str, tuple[Build, str]] = {
         "the newest items",
     ),
     "covisit": (lambda name, _s, _m: Covisit(name), "items taken together with the user's newest ones"),
-    "ease": (lambda name, _s, model: Ease(name, model), "a linear item-item model over the live history"),
+    "ease": (lambda name, _s, m: Ease(name, m.get(name)), "a linear item-item model over the live history"),
+    "ials": (lambda name, _s, m: Ials(name, m.get(name)), "factors of items and of the live history"),
     "content": (lambda name, _s, _m: Content(name), "items with attributes like those of the user's newest ones"),
 }
 """Name → how it is built, and what it proposes."""
@@ -32,11 +35,20 @@ SOURCES: Mapping[str, tuple[Build, str]] = {
 SCORING = ("ease", "covisit", "content")
 """Sources whose score of every candidate is a feature column, on every surface alike."""
 
+SCORING_IF_LISTED = ("ials",)
+"""Those whose score is one where any surface lists them."""
 
-def build_source(name: str, settings: Settings, model: EaseModel | None, key: str) -> Source:
+
+def scoring_sources(listed: Iterable[str]) -> tuple[str, ...]:
+    """The sources whose scores are feature columns, where surfaces list these, in the order of the columns."""
+    there = set(listed)
+    return (*SCORING, *(name for name in SCORING_IF_LISTED if name in there))
+
+
+def build_source(name: str, settings: Settings, models: Models, key: str) -> Source:
     """The source of that name; raises `SettingsError` naming the nearest."""
     if name not in SOURCES:
         near = difflib.get_close_matches(name, SOURCES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(SOURCES)}"
         raise SettingsError(f"{key}: no source {name!r}; {hint}")
-    return SOURCES[name][0](name, settings, model)
+    return SOURCES[name][0](name, settings, models)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from penchant.assembly.parts import Definition
-from penchant.assembly.sources import SCORING, build_source
+from penchant.assembly.sources import build_source, scoring_sources
 from penchant.catalog.predicates import Predicate, compile_where
 from penchant.core.errors import ArtifactError, InvalidRequest, SettingsError
 from penchant.core.items import Items
@@ -20,7 +20,6 @@ from penchant.ranking.blend import OrderScorer
 from penchant.ranking.gbdt import GbdtScorer
 from penchant.rerank.filters import STATIC, make_filter
 from penchant.rerank.selector import SlateSelector
-from penchant.retrieval.linear import EaseModel
 from penchant.retrieval.popular import Popular
 from penchant.serving.fallback import Fallback
 from penchant.serving.live import Compiled
@@ -28,8 +27,7 @@ from penchant.serving.queries import CompiledSurface
 from penchant.settings import Settings, SourceRef, Surface
 from penchant.training.artifacts import Artifact, ArtifactStore
 from penchant.training.gbdt import Ranker
-
-EASE_PART = "ease.npz"
+from penchant.training.models import KINDS, Models, part_of
 
 DEFAULTS: Mapping[str, Surface] = {
     "home": Surface(
@@ -68,15 +66,25 @@ class SurfaceCompiler:
         self._artifacts = artifacts
         declared = definition.settings.surfaces
         self._surfaces = {**DEFAULTS, **declared}
+        self._scoring = scoring_sources(ref.name for one in self._surfaces.values() for ref in one.sources)
         self._check_experiments(definition.settings)
+
+    @property
+    def modelled(self) -> tuple[str, ...]:
+        """The sources of these surfaces that ask a model."""
+        return tuple(name for name in self._scoring if name in KINDS)
 
     def compile(self, artifact: str) -> Compiled:
         """The surfaces with an artifact, "" for none; raises `ArtifactError` when it is damaged or foreign."""
         if not artifact:
-            return self.build(None, None, "")
+            return self.build({}, None, "")
         loaded = self._artifacts.load(artifact)
-        model = EaseModel.from_parts(loaded.arrays(EASE_PART)) if EASE_PART in loaded.content else None
-        return self.build(model, _heads_of(loaded), artifact)
+        models = {
+            name: KINDS[name].read(loaded.arrays(part_of(name)))
+            for name in self.modelled
+            if part_of(name) in loaded.content
+        }
+        return self.build(models, _heads_of(loaded), artifact)
 
     def ranker(self, artifact: str) -> Ranker | None:
         """The ranker of an artifact as training knows it, None when it has none."""
@@ -93,10 +101,10 @@ class SurfaceCompiler:
             weights=dict(told["weights"]),
         )
 
-    def build(self, model: EaseModel | None, heads: Mapping[str, str] | None, artifact: str) -> Compiled:
-        """The surfaces with given models."""
+    def build(self, models: Models, heads: Mapping[str, str] | None, artifact: str) -> Compiled:
+        """The surfaces with given models; a source without its model proposes nothing."""
         settings, schema = self._definition.settings, self._definition.schema
-        scoring = [build_source(name, settings, model, "sources") for name in SCORING]
+        scoring = [build_source(name, settings, models, "sources") for name in self._scoring]
         assembler = FeatureAssembler(
             self._definition.plan, schema, [source for source in scoring if isinstance(source, RowScorer)]
         )
@@ -115,7 +123,7 @@ class SurfaceCompiler:
         compiled: dict[str, CompiledSurface] = {}
         for name, surface in self._surfaces.items():
             sources = [
-                (shared.get(ref.name) or build_source(ref.name, settings, model, f"surfaces.{name}.sources"), ref.n)
+                (shared.get(ref.name) or build_source(ref.name, settings, models, f"surfaces.{name}.sources"), ref.n)
                 for ref in surface.sources
             ]
             ready = self._surface(name, surface, sources, assembler, scorer)

@@ -1,4 +1,4 @@
-"""Training from end to end: history asked again, EASE, the ranker, an artifact, the gate."""
+"""Training from end to end: models of retrieval, history asked again, the ranker, an artifact, the gate."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy as np
 
 from penchant.assembly.parts import Parts
 from penchant.assembly.simulating import Progress, WithSimulated, simulate
-from penchant.assembly.surfaces import EASE_PART, SurfaceCompiler, head_part
+from penchant.assembly.surfaces import SurfaceCompiler, head_part
 from penchant.core.errors import ArtifactError
 from penchant.core.events import Impression, Interaction
 from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, START, Record
-from penchant.retrieval.linear import EaseModel
 from penchant.serving.live import Compiled
 from penchant.settings import duration
 from penchant.telemetry import logger
 from penchant.training.artifacts import Content, DataRange, Fingerprints, Manifest
-from penchant.training.ease import train_ease
 from penchant.training.examples import Examples, read_examples
 from penchant.training.gbdt import Objective, Ranker, train_ranker
 from penchant.training.interactions import interactions_csr
+from penchant.training.models import Model, Models, part_of, train_models
 from penchant.training.publish import Gate, gate
 
 
@@ -61,14 +60,12 @@ class Trainer:
 
         Impressions from elsewhere are replayed through the pipeline. While the log has few impressions of any kind
         (less than a quarter of `simulate`), the newest part of its history is replayed as well: at most `simulate`
-        requests, with an EASE model of the part before, so that they do not know the future.
+        requests, with models of the part before, so that they do not know the future.
         """
         settings, schema = self._definition.settings, self._definition.schema
-        self._progress("ease", 0, 1)
-        model = self._ease(None)
-        self._progress("ease", 1, 1)
-        simulated = self._simulate(surface, simulate)
-        compiled = self._compiler.build(model, None, "")
+        models = self._models(None, seed)
+        simulated = self._simulate(surface, simulate, seed)
+        compiled = self._compiler.build(models, None, "")
         examples = read_examples(
             WithSimulated(self._parts.log, simulated),
             schema,
@@ -85,7 +82,7 @@ class Trainer:
             if not ranker.heads:
                 ranker = None
         verdict = gate(ranker, *self._live_on(held_out), seed=seed, force=force)
-        artifact = self._write(model, ranker, compiled, verdict, examples)
+        artifact = self._write(models, ranker, compiled, verdict, examples)
         return Trained(artifact, verdict, ranker, examples, len(simulated))
 
     def publish(self, trained: Trained) -> bool:
@@ -94,12 +91,13 @@ class Trainer:
             self._parts.artifacts.publish(trained.artifact)
         return trained.gate.published
 
-    def _ease(self, end: int | None) -> EaseModel | None:
+    def _models(self, end: int | None, seed: int) -> dict[str, Model]:
         settings = self._definition.settings.training
-        interactions = interactions_csr(self._parts.log, self._definition.schema, max_items=settings.max_items, end=end)
-        return train_ease(interactions, settings)
+        past = interactions_csr(self._parts.log, self._definition.schema, max_items=settings.max_items, end=end)
+        tell = self._progress if end is None else lambda name, *at: self._progress(f"{name} before", *at)
+        return train_models(self._compiler.modelled, past, settings, seed=seed, tell=tell)
 
-    def _simulate(self, surface: str, wanted: int) -> list[Record]:
+    def _simulate(self, surface: str, wanted: int, seed: int) -> list[Record]:
         """Simulated impressions: all external ones, and slates before interactions where served ones are few."""
         positions, external, served = self._survey()
         external = external[-wanted:] if wanted else []
@@ -109,7 +107,7 @@ class Trainer:
             return []
         start = min([*external[:1], *prompts[:1]]) - 1
         # A model that knows what follows would hand the labels to the ranker as a feature.
-        compiled = self._compiler.build(self._ease(start), None, "")
+        compiled = self._compiler.build(self._models(start, seed), None, "")
         return simulate(self._parts, compiled, surface, {*external, *prompts}, after=start, progress=self._progress)
 
     def _survey(self) -> tuple[list[int], list[int], int]:
@@ -156,15 +154,13 @@ class Trainer:
         return ranker, held_out.slice(first, held_out.requests)
 
     def _write(
-        self, model: EaseModel | None, ranker: Ranker | None, compiled: Compiled, verdict: Gate, examples: Examples
+        self, models: Models, ranker: Ranker | None, compiled: Compiled, verdict: Gate, examples: Examples
     ) -> str:
-        parts: dict[str, Content] = {}
-        models: dict[str, Any] = {}
-        if model is not None:
-            parts[EASE_PART] = model.parts()
+        parts: dict[str, Content] = {part_of(name): model.parts() for name, model in models.items()}
+        told: dict[str, Any] = {}
         if ranker is not None:
             parts.update({head_part(name): text for name, text in ranker.heads.items()})
-            models["ranker"] = {
+            told["ranker"] = {
                 "objective": ranker.objective,
                 "heads": list(ranker.heads),
                 "position": ranker.position,
@@ -184,7 +180,7 @@ class Trainer:
                 state=plan.state_fingerprint, view=plan.view_fingerprint, columns=compiled.columns
             ),
             names=compiled.column_names,
-            models=models,
+            models=told,
             settings=msgspec.to_builtins(self._definition.settings.training),
             metrics={"gate": msgspec.to_builtins(verdict), "ranker": dict(ranker.metrics) if ranker else {}},
             parent=self._parts.artifacts.live(),

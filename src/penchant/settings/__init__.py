@@ -6,7 +6,7 @@ from penchant.settings.places import Archive, ClockSettings, Copy, Log, OutboxSe
 from penchant.settings.reading import FILE, InvalidSettings, duration, find, load, parse, without_password
 from penchant.settings.surfaces import Age, Arm, Cap, Experiment, Explore, Filters, Select, SourceRef, Sources, Surface
 from penchant.settings.table import Kind, Name
-from penchant.settings.training import Training
+from penchant.settings.training import IalsTraining, Training
 from penchant.settings.whole import Settings
 from penchant.settings.world import ActionSettings, Attributes, CatalogSettings, Feature
 
@@ -25,6 +25,7 @@ __all__ = [
     "Explore",
     "Feature",
     "Filters",
+    "IalsTraining",
     "InvalidSettings",
     "Kind",
     "Log",

@@ -9,6 +9,17 @@ import msgspec
 from penchant.settings.table import Table
 
 
+class IalsTraining(Table, frozen=True):
+    """`[training.ials]`: least squares over factors of users and items, for surfaces that list the source `ials`."""
+
+    embedding_size: Annotated[int, msgspec.Meta(ge=1, le=2_048)] = 64
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 16
+    reg: Annotated[float, msgspec.Meta(gt=0)] = 0.003
+    """L2 regularisation, times how often a user or an item occurs."""
+    unobserved_weight: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.1
+    """What not having taken an item weighs beside having taken it."""
+
+
 class Training(Table, frozen=True):
     """`[training]`: what `penchant train` does by default."""
 
@@ -23,3 +34,4 @@ class Training(Table, frozen=True):
     """EASE keeps the most popular items up to this many."""
     holdout: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
     """Share of the newest requests that the gate is measured on."""
+    ials: IalsTraining = IalsTraining()

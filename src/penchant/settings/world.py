@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from penchant.settings.table import Kind, Name, Table
+from penchant.settings.table import MAX_VECTOR, VECTOR, Kind, Name, Table
 
 
 class CatalogSettings(Table, frozen=True):
@@ -24,11 +24,23 @@ class ActionSettings(Table, frozen=True):
 
 
 class Attributes(Table, frozen=True):
-    """`[attributes.item]`, `[attributes.user]`, `[attributes.context]`: declared names and their kinds."""
+    """`[attributes.item]`, `[attributes.user]`, `[attributes.context]`: declared names and their kinds.
 
-    item: dict[Name, Kind] = {}
+    Items may have vectors as well: `vector:384` is one of 384 numbers.
+    """
+
+    item: dict[Name, str] = {}
     user: dict[Name, Kind] = {}
     context: dict[Name, Kind] = {}
+
+    def __post_init__(self) -> None:
+        for name, kind in self.item.items():
+            size = VECTOR.fullmatch(kind)
+            if kind not in get_args(Kind) and not (size and int(size[1]) <= MAX_VECTOR):
+                raise ValueError(
+                    f"item.{name}: {kind!r} is no kind; there are: {', '.join(get_args(Kind))}, and vector:SIZE, as in "
+                    f"'vector:384' (at most {MAX_VECTOR:,} numbers)"
+                )
 
 
 class Feature(Table, frozen=True):

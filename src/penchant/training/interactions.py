@@ -1,4 +1,4 @@
-"""Who liked what, as a sparse matrix: what collaborative models are fitted on."""
+"""Who liked what and when: what collaborative models are fitted on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ CHUNK = 5_000
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Interactions:
-    """Users × items with 1 where the user did something of positive weight; ids ascending, as `hash_id`."""
+    """What users did of positive weight; ids ascending, as `hash_id`."""
 
     matrix: sparse.csr_matrix
-    """float32[users, items]."""
+    """float32[users, items]: 1 where the user did something to the item."""
     users: NDArray[np.int64]
     items: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    """int32[n], an index of `users` for each interaction, oldest first by `(ts, position)`."""
+    columns: NDArray[np.int32]
+    """int32[n], an index of `items`."""
+    ts: NDArray[np.int64]
+    """int64[n] in milliseconds, not falling."""
 
 
 def interactions_csr(
@@ -35,7 +41,7 @@ def interactions_csr(
     `max_items` keeps the items with the most users (ties: smaller hash first).
     """
     positive = {name for name, action in schema.actions.items() if action.weight > 0}
-    users, items, positions = Growing(np.int64), Growing(np.int64), Growing(np.int64)
+    users, items, positions, times = (Growing(np.int64) for _ in range(4))
     erased: dict[int, int] = {}
     after = 0
     while records := log.read(after, CHUNK):
@@ -55,21 +61,36 @@ def interactions_csr(
                 users.append(hash_id(event.user_id))
                 items.append(hash_id(event.item_id))
                 positions.append(record.position)
+                times.append(record.ts)
         if end is not None and after >= end:
             break
     keep = ~before(erased, users.view(), positions.view())
-    return _matrix(users.view()[keep], items.view()[keep], max_items)
+    return _interactions(users.view()[keep], items.view()[keep], times.view()[keep], max_items)
 
 
-def _matrix(users: NDArray[np.int64], items: NDArray[np.int64], max_items: int | None) -> Interactions:
+def _interactions(
+    users: NDArray[np.int64], items: NDArray[np.int64], ts: NDArray[np.int64], max_items: int | None
+) -> Interactions:
     known_users, rows = np.unique(users, return_inverse=True)
     known_items, columns = np.unique(items, return_inverse=True)
     shape = (len(known_users), len(known_items))
     matrix = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
+    order = np.argsort(ts, kind="stable")  # the log is in order of positions
     if max_items is not None and len(known_items) > max_items:
         counts = np.bincount(matrix.indices, minlength=len(known_items))
         best = np.sort(np.lexsort((np.arange(len(counts)), -counts))[:max_items])
         matrix, known_items = matrix[:, best], known_items[best]
-    return Interactions(matrix=matrix, users=known_users, items=known_items)
+        place = np.full(len(counts), -1)
+        place[best] = np.arange(len(best))
+        columns = place[columns]
+        order = order[columns[order] >= 0]
+    return Interactions(
+        matrix=matrix,
+        users=known_users,
+        items=known_items,
+        rows=rows[order].astype(np.int32),
+        columns=columns[order].astype(np.int32),
+        ts=ts[order],
+    )
