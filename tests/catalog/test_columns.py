@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from catalog.world import SCHEMA, Store, ToyReader, cut, logs, neighbours_blob, toy_blob
+from catalog.world import SCHEMA, Store, ToyReader, cut, logs, neighbours_blob, toy_blob, visits_blob
 from penchant.catalog import CatalogFold, ItemColumns
 from penchant.core.errors import ContractError
 from penchant.core.events import ItemUpdate
 from penchant.core.items import LISTED
 from penchant.core.log import Record
 from penchant.core.profiles import ItemProfile, decode_item, encode_profile
-from penchant.core.state import catalog_key, item_key, neighbours_key
+from penchant.core.state import catalog_key, item_key, neighbours_key, visits_key
 from penchant.features.fold import FeatureFold
 from penchant.features.plan import compile_plan
 from penchant.features.reader import Reader
 from penchant.retrieval.covisit_fold import CovisitFold
 from penchant.settings import parse
+from penchant.retrieval.session_fold import SessionFold
 from penchant.testing.oracles.catalog import attribute_of, differences
 
 
@@ -49,6 +51,8 @@ def test_incremental_equals_fresh(records, sizes, data):
             near = data.draw(st.dictionaries(st.sampled_from([*known, "nobody"]), st.integers(1, 9), max_size=4))
             store.put(neighbours_key(item_id), neighbours_blob(near) if near else None)
         now += data.draw(st.integers(0, 7), "step")
+            who = data.draw(st.dictionaries(st.integers(0, 9), st.integers(0, 99), max_size=4))
+            store.put(visits_key(item_id), visits_blob(who) if who else None)
         items = columns.refresh(store.snapshot(), now)
         assert differences(items, ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), now)) == []
         for row, item_id in enumerate(items.ids):
@@ -59,11 +63,34 @@ def test_incremental_equals_fresh(records, sizes, data):
                 expected = set(value or ()) if attribute.kind == "tags" else value
                 assert attribute_of(items, row, attribute) == expected
         kept.append((items, copy.deepcopy(items)))
+        _check_sessions(items, store)
     for items, as_it_was in kept:
         assert differences(items, as_it_was) == []
 
 
 def test_vocabularies_hold_exactly_the_values_in_use_in_order():
+def _check_sessions(items, store):
+    visits = {}
+    for key, blob in store.scan(b"v"):
+        keys, values = np.frombuffer(blob or b"", np.int64).reshape(2, -1).tolist()
+        for session, value in zip(keys, values, strict=True):
+            visits.setdefault(session, []).append((value, items.row(key[1:].decode())))
+    table = items.sessions
+    if table is None:
+        assert not visits
+        return
+    assert table.keys.tolist() == sorted(visits)
+    for at, session in enumerate(sorted(visits)):
+        rows = table.rows[table.offsets[at] : table.offsets[at + 1]].tolist()
+        assert rows == [row for _, row in sorted(visits[session])]
+        assert table.times[at] == max(visits[session])[0] >> 16
+    bits = len(table.index).bit_length() - 1
+    assert [
+        table.index[key >> (63 - bits)] <= at < table.index[(key >> (63 - bits)) + 1]
+        for at, key in enumerate(table.keys.tolist())
+    ]
+
+
     store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
     fold(store, item_events("a", genres=["war", "art"]))
     first = columns.refresh(store.snapshot(), 1)
@@ -196,7 +223,7 @@ window = "1h"
 def test_incremental_equals_fresh_with_the_folds_and_the_reader_of_the_house(records, sizes, data):
     declared = parse(ACTUAL)
     plan = compile_plan(declared, SCHEMA)
-    folds = (CatalogFold(SCHEMA), CovisitFold(SCHEMA, 2), FeatureFold(plan, SCHEMA))
+    folds = (CatalogFold(SCHEMA), CovisitFold(SCHEMA, 2), SessionFold(SCHEMA, 1_000_000), FeatureFold(plan, SCHEMA))
     store, columns, now = Store(), ItemColumns(SCHEMA, Reader(plan)), 0
     for batch in cut(records, sizes):
         # The log's small steps in time are spread out, so that tiles and windows pass.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.world import SCHEMA, ToyReader, neighbours_blob, toy_blob
+from catalog.world import SCHEMA, ToyReader, neighbours_blob, toy_blob, visits_blob
 from penchant.catalog.columns import ItemColumns
 from penchant.catalog.mirror import ItemMirror
 from penchant.core.errors import StateUnavailable, ViewGone
@@ -17,7 +17,7 @@ from penchant.core.items import LISTED
 from penchant.core.log import START
 from penchant.core.partitions import META_KEY, Layout, Meta, encode_meta
 from penchant.core.profiles import ItemProfile, decode_item, encode_profile
-from penchant.core.state import catalog_key, item_key, neighbours_key
+from penchant.core.state import catalog_key, item_key, neighbours_key, visits_key
 from penchant.stores.memory import MemoryStore
 from penchant.stores.separate import SeparateStores
 from penchant.testing.oracles.catalog import differences
@@ -68,6 +68,7 @@ class World:
                 writes[catalog_key(name)] = encode_profile(profile)
                 writes[item_key(name)] = toy_blob([(position, title)])
                 writes[neighbours_key(name)] = neighbours_blob(near) if near else None
+                writes[visits_key(name)] = visits_blob({position % 5: position})
             if own:
                 writes[META_KEY] = encode_meta(Meta(clock=position, sources={"o": (0, position)}))
                 store.commit(position - 1, position, writes)
@@ -112,7 +113,9 @@ def contents(world):
     found = {}
     for partition in PARTITIONS:
         snapshot = world.stores.partition(partition).snapshot()
-        found.update({key: rowless(key, value) for kind in (b"c", b"i", b"n") for key, value in snapshot.scan(kind)})
+        found.update(
+            {key: rowless(key, value) for kind in (b"c", b"i", b"n", b"v") for key, value in snapshot.scan(kind)}
+        )
         snapshot.close()
     return found
 
@@ -129,7 +132,7 @@ def check(world, mirror, store):
         fence = mirror.positions[partition]
         assert meta == (Meta(clock=fence, sources={"o": (0, fence)}) if fence > START else Meta())
     snapshot = store.snapshot()
-    copied = {key: value for kind in (b"c", b"i", b"n") for key, value in snapshot.scan(kind)}
+    copied = {key: value for kind in (b"c", b"i", b"n", b"v") for key, value in snapshot.scan(kind)}
     snapshot.close()
     assert {key: rowless(key, value) for key, value in copied.items()} == contents(world)
     rows = {key: decode_item(value).row for key, value in copied.items() if key.startswith(b"c")}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.world import SCHEMA, Store, ToyReader, cut, logs, neighbours_blob, toy_blob
+from catalog.world import SCHEMA, Store, ToyReader, cut, logs, neighbours_blob, toy_blob, visits_blob
 from flow.world import NOW, made_up, opened
 from penchant.catalog import CatalogFold, ItemColumns
 from penchant.catalog.mapped import MappedRows, rows_of
@@ -19,7 +19,7 @@ from penchant.catalog.shared import NEWEST, PictureWriter, SharedPictures
 from penchant.core.clock import ManualClock
 from penchant.core.errors import PenchantError
 from penchant.core.hashing import hash_id
-from penchant.core.state import item_key, neighbours_key
+from penchant.core.state import item_key, neighbours_key, visits_key
 from penchant.serving import wire
 from penchant.serving.live import Live
 from penchant.testing.oracles.catalog import differences
@@ -71,6 +71,7 @@ def test_a_mapped_picture_equals_the_one_written(tmp_path_factory, records, size
             store.put(item_key(item_id), toy_blob([(now, data.draw(st.sampled_from(["n", "s"])))]))
             store.put(neighbours_key(item_id), neighbours_blob(dict.fromkeys(known[:3], 2)))
         now += data.draw(st.integers(0, 7), "step")
+            store.put(visits_key(item_id), visits_blob(dict.fromkeys(range(len(known) % 4), now)))
         items = columns.refresh(store.snapshot(), now)
         number = writer.write(items, {"now": now})
         found = pictures.newest()

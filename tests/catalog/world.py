@@ -118,6 +118,12 @@ def neighbours_blob(counts):
 
 item_ids = st.sampled_from([f"i{n}" for n in range(8)])
 user_ids = st.sampled_from(["u1", "u2", ""])
+def visits_blob(visits):
+    """`{session: value}` as the fold of sessions writes it; sessions are spread as hashes are."""
+    spread = sorted((session << 59 | session, value << 14) for session, value in visits.items())
+    return np.array([*(session for session, _ in spread), *(value for _, value in spread)], "<i8").tobytes()
+
+
 values = {
     "category": st.sampled_from(["news", "Ärger", "art", "zoo"]),
     "genres": st.lists(st.sampled_from(["war", "drama", "crime", "comedy"]), max_size=4),

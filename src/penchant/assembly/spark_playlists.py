@@ -13,7 +13,7 @@ import msgspec
 from penchant.assembly.parts import Definition
 from penchant.assembly.playlists import Order, Person, Progress, World, maker, some
 from penchant.core.log import START
-from penchant.core.state import catalog_key, item_key, neighbours_key
+from penchant.core.state import catalog_key, item_key, neighbours_key, visits_key
 from penchant.serving.playlists import PlaylistMaker
 from penchant.settings import Settings
 from penchant.training.artifacts import ArtifactStore
@@ -21,7 +21,7 @@ from penchant.training.artifacts import ArtifactStore
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_ITEM_KEYS = (catalog_key(""), item_key(""), neighbours_key(""))
+_ITEM_KEYS = (catalog_key(""), item_key(""), neighbours_key(""), visits_key(""))
 _AT_ONCE = 2_000
 _SLICES = 4
 """Parts of the people for each core: whoever has much history costs more."""

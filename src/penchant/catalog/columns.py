@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from penchant.catalog.parts import AnotherState, FeatureColumns, NeighbourColumns, ProfileColumns, Roster
+from penchant.catalog.sessions import SessionColumns
 from penchant.core.clock import Millis
 from penchant.core.items import Items
 from penchant.core.schema import Schema
-from penchant.core.state import Key, Snapshot, catalog_key, item_key, neighbours_key
+from penchant.core.state import Key, Snapshot, catalog_key, item_key, neighbours_key, visits_key
 from penchant.features.reader import Reader
 
 
@@ -30,6 +31,7 @@ class ItemColumns:
         self._profiles = ProfileColumns(self._schema)
         self._features = FeatureColumns(self._reader)
         self._neighbours = NeighbourColumns()
+        self._sessions = SessionColumns()
 
     def refresh(self, snapshot: Snapshot, now: Millis) -> Items:
         """The picture at the snapshot's position and `now`.
@@ -61,6 +63,7 @@ class ItemColumns:
         profiles.renew(roster, (blob for _, blob in self._changed(snapshot, catalog_key(""))))
         features.renew(roster, self._changed_keys(snapshot, item_key("")), snapshot, now)
         neighbours.renew(roster, self._changed(snapshot, neighbours_key("")), snapshot)
+        self._sessions.renew(roster, self._changed(snapshot, visits_key("")))
         self._last = Items(
             position=snapshot.position,
             time=now,
@@ -81,6 +84,7 @@ class ItemColumns:
             keyed=features.keyed,
             neighbours=neighbours.value,
         )
+            sessions=self._sessions.value,
         return self._last
 
     def _changed_keys(self, snapshot: Snapshot, prefix: bytes) -> Sequence[Key]:

@@ -11,9 +11,9 @@ from penchant.core.errors import StateUnavailable, ViewGone
 from penchant.core.log import START
 from penchant.core.partitions import META_KEY, Layout, Meta, Partition, PartitionedState, View, decode_meta
 from penchant.core.profiles import ItemProfile, decode_item, encode_profile
-from penchant.core.state import Key, StateStore, catalog_key
+from penchant.core.state import Key, StateStore, catalog_key, item_key, neighbours_key, visits_key
 
-_KINDS = (catalog_key(""), b"i", b"n")
+_KINDS = (catalog_key(""), item_key(""), neighbours_key(""), visits_key(""))
 _AT_ONCE = 2_048
 """Keys in one call."""
 _ROUNDS = 20

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from penchant.catalog.mapped import MappedCodes, MappedRows, MappedTexts, row_arrays, text_arrays
 from penchant.core.clock import Millis
-from penchant.core.items import Category, Items, Keyed, Ragged, Vocabulary
+from penchant.core.items import Category, Items, Keyed, Ragged, SessionTable, Vocabulary
 
 Arrays = Mapping[str, NDArray[Any]]
 T = TypeVar("T")
@@ -52,6 +52,13 @@ def take_apart(items: Items) -> Iterator[Group]:
         yield _keyed(f"keyed/{name}", keyed)
     if items.neighbours is not None:
         yield _keyed("neighbours", items.neighbours)
+    if items.sessions is not None:
+        table = items.sessions
+        yield _keyed("visits", table.visits)
+        yield _plain("sessions", **{name: getattr(table, name) for name in _OF_SESSIONS})
+
+
+_OF_SESSIONS = ("keys", "offsets", "rows", "times", "index")
 
 
 class Facts(NamedTuple):
@@ -95,6 +102,7 @@ class Assembly:
             return found
 
         neighbours = groups.get("neighbours")
+        visits = groups.get("visits")
         return Items(
             position=facts.position,
             time=facts.time,
@@ -115,6 +123,7 @@ class Assembly:
             keyed=each("keyed", _read_keyed),
             neighbours=None if neighbours is None else self._once("neighbours", _read_keyed, neighbours),
         )
+            sessions=None if visits is None else self._once("sessions", _read_sessions, visits, groups["sessions"]),
 
     def _once(self, path: str, make: Callable[..., T], *inputs: object) -> T:
         known = self._made.get(path)
@@ -167,6 +176,10 @@ def _read_keyed(arrays: Arrays) -> Keyed:
 
 
 def _column(arrays: Arrays) -> NDArray[Any]:
+def _read_sessions(visits: Arrays, sessions: Arrays) -> SessionTable:
+    return SessionTable(_read_keyed(visits), **{name: sessions[name] for name in _OF_SESSIONS})
+
+
     return arrays["column"]
 
 

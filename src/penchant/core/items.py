@@ -58,6 +58,23 @@ class Keyed:
     values: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionTable:
+    """A sample of recent sessions: who visited each item, and what each session visited."""
+
+    visits: Keyed
+    """Row → sessions (as keys), values `time << 16 | place`: the session's newest visit to the item, the time in ms."""
+    keys: NDArray[np.int64]
+    """The sessions, ascending: hashes of 63 bits."""
+    offsets: NDArray[np.int64]
+    """The visits of session `s` are `rows[offsets[s]:offsets[s + 1]]`, the oldest first, each item once."""
+    rows: NDArray[np.int32]
+    times: NDArray[np.int64]
+    """The newest visit of each session, ms."""
+    index: NDArray[np.int64]
+    """int64[2**b + 1]: where keys begin that have each `b` highest of their 63 bits, and their end."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Items:
     """All items at one position of the log and one time; every array is indexed by row and must not be written.
@@ -95,6 +112,8 @@ class Items:
     """Co-visitation counts: row → rows (as keys), ascending rows."""
     tables: dict[str, object] = field(default_factory=dict)
     """What each source prepared from this picture, by the source's name; filled before the picture is served."""
+    sessions: SessionTable | None = None
+    """None where no surface asks for sessions, and while there are none."""
 
     def row(self, item_id: str) -> int:
         """The row of an item, -1 when this picture has none."""

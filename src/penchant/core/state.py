@@ -34,6 +34,11 @@ def neighbours_key(item_id: str) -> Key:
     return b"n" + item_id.encode()
 
 
+def visits_key(item_id: str) -> Key:
+    """Where the newest sessions that visited an item are kept."""
+    return b"v" + item_id.encode()
+
+
 class Snapshot(Protocol):
     """An unchanging view of the state at `position`. Close it soon: it may hold back clean-up."""
 

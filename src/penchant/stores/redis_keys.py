@@ -15,7 +15,7 @@ from penchant.stores.tracking import TRACKED
 
 INDEXED = TRACKED + b"#"
 """Kinds of keys that have an index by position; the others are found by looking through the server's keys."""
-EXPIRING = b"uprd"
+EXPIRING = b"uprds"
 """Kinds of keys about a person: all of one person live as long as the one written last."""
 LOADING = "!"
 """Stands for the position while a partition is emptied or loaded: to all who read it is empty and at the start."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penchant.core.errors import ContractError
 
-TRACKED = b"cin"
+TRACKED = b"cinv"
 """Kinds of keys on the item side: pictures of the catalogue are renewed from what changed since the last one.
 
 A tracked key that was dropped counts as changed, and stays on record for that; a key on the user's side is dropped

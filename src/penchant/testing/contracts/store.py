@@ -13,8 +13,8 @@ from penchant.core.errors import ContractError, FenceConflict, ViewGone
 from penchant.core.log import START
 from penchant.core.state import Key, Snapshot, StateStore
 
-KEYS = [kind + name for kind in (b"u", b"p", b"c", b"i", b"n") for name in (b"", b"a", b"ab", b"b", "é".encode())]
-PREFIXES = [b"u", b"p", b"c", b"i", b"n", b"ia", b"x", b"#"]
+KEYS = [kind + name for kind in (b"u", b"p", b"c", b"i", b"n", b"v") for name in (b"", b"a", b"ab", b"b", "é".encode())]
+PREFIXES = [b"u", b"p", b"c", b"i", b"n", b"v", b"ia", b"x", b"#"]
 
 Model = Mapping[Key, tuple[int, bytes | None]]
 """What a slow store would hold: by key the position of the last write and the value."""
@@ -116,7 +116,7 @@ class StateStoreContract:
             }
             store.commit(expected, position, writes)
             for key, value in writes.items():
-                if value is not None or key[:1] in b"cin":
+                if value is not None or key[:1] in b"cinv":
                     model[key] = (position, value)
                 else:
                     model.pop(key, None)
