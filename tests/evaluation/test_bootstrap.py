@@ -3,8 +3,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
-from penchant.evaluation.bootstrap import paired_bootstrap
+from penchant.evaluation.bootstrap import paired_bootstrap, paired_bootstraps
 
 
 def test_equal_seed_equal_answer() -> None:
@@ -38,3 +39,25 @@ def test_requests_of_one_user_count_as_one_draw() -> None:
     together = paired_bootstrap(delta, np.zeros(600), seed=0, clusters=users)
     assert together.high - together.low > 3 * (alone.high - alone.low)
     assert together.mean == alone.mean
+
+
+def test_many_measures_share_the_draws_of_one() -> None:
+    rng = np.random.default_rng(1)
+    deltas, clusters = rng.normal(size=(300, 3)), rng.integers(0, 40, 300)
+    deltas[:, 2] = np.nan
+    found = paired_bootstraps(deltas, clusters, seed=5)
+    zeros = np.zeros(300)
+    for column in (0, 1):
+        alone = paired_bootstrap(deltas[:, column], zeros, seed=5, clusters=clusters)
+        for part in ("mean", "low", "high", "n"):
+            assert getattr(found[column], part) == pytest.approx(getattr(alone, part), abs=1e-12)
+    assert found[2].n == 0
+    assert np.isnan([found[2].mean, found[2].low, found[2].high]).all()
+
+
+def test_what_is_not_defined_is_left_out_of_many() -> None:
+    deltas = np.array([[1.0, 2.0], [np.nan, 2.0], [3.0, np.nan], [5.0, 2.0]])
+    found = paired_bootstraps(deltas, np.array([0, 0, 1, 2]), seed=1)
+    assert (found[0].mean, found[0].n) == (3.0, 3)
+    assert (found[1].low, found[1].high, found[1].n) == (2.0, 2.0, 3)
+    assert 1.0 <= found[0].low < found[0].high <= 5.0

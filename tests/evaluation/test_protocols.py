@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import RandomState
 from numpy.typing import NDArray
+from scipy import sparse
 
 from penchant.evaluation import metrics
 from penchant.evaluation.datasets import Dataset, Unsuited, cored, distinct
@@ -22,6 +23,7 @@ from penchant.evaluation.protocols import RECIPES, Options, judge
 from penchant.evaluation.protocols.judge import novelty_of
 from penchant.evaluation.protocols.ranking import best, places
 from penchant.evaluation.recommenders import MODELS, Popularity
+from penchant.testing.oracles import metrics as oracle
 
 DATA = Path(os.environ.get("PENCHANT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
@@ -341,6 +343,41 @@ def test_coverage_and_novelty_are_those_of_the_metrics() -> None:
     row = judge(RECIPES["loo-full"], data, [Popularity()]).rows[0]
     assert 0 < row.coverage < 1
     assert row.peak_bytes > 0
+
+
+@pytest.mark.parametrize("attributes", [False, True])
+def test_what_is_shown_is_told_beside(attributes: bool) -> None:
+    log = made(9, users=60)
+    rows = np.random.default_rng(9).integers(0, 2, (log.n_items, 4))
+    data = Dataset("made", log, traits=sparse.csr_matrix(rows) if attributes else None)
+    model = Noted()
+    report = judge(RECIPES["loo-full"], data, [model, Popularity()])
+    core = cored(data, 5)
+    train = model.trained[0]
+    if attributes:
+        assert core.traits is not None
+        vectors = core.traits.toarray().tolist()
+    else:
+        vectors = train.matrix().T.toarray().tolist()
+    lists, right, hists = [], [], []
+    for _, past in sorted(histories(core.log).items()):
+        lists.append(ranking(model.score(tuple(past[:-1])), set(past[:-1]), {past[-1]})[:10])
+        right.append([float(item == past[-1]) for item in lists[-1]])
+        hists.append(past[:-1])
+    row = report.rows[0]
+    assert report.alike == ("attributes" if attributes else "company")
+    precise = np.mean([sum(one) / 10 for one in right])
+    average = np.mean([oracle.slow_average_precision(one, 1, 10) for one in right])
+    apart = np.nanmean([oracle.slow_diversity(one, vectors) for one in lists])
+    lift = oracle.slow_popularity_lift(lists, hists, np.bincount(train.items, minlength=train.n_items).tolist())
+    assert row.beyond == pytest.approx(
+        {"P@10": precise, "MAP@10": average, "diversity": apart, "popularity lift": lift}, abs=1e-6
+    )
+    assert row.beyond["P@10"] == pytest.approx(row.figures["HR@10"] / 10, abs=1e-6)
+    assert 0 <= row.gini <= 1
+    behind = report.rows[1].beyond_behind["diversity"]
+    assert behind.low <= behind.mean <= behind.high
+    assert behind.mean == pytest.approx(report.rows[1].beyond["diversity"] - row.beyond["diversity"], abs=1e-6)
 
 
 def test_what_a_protocol_lacks_is_said() -> None:

@@ -74,10 +74,11 @@ def tables(report: Report) -> Iterable[Table]:
         told = f"{behind.low:+.4f} to {behind.high:+.4f}" if behind else ""
         table.add_row(called[row.name], *(f"{row.figures[name]:.4f}" for name in names), told)
     yield table
-    costs = _table("what they show, and what they cost", ("model", "coverage", "novelty", "fit", "ask", "peak"))
+    if report.rows[0].beyond:
+        yield _shown(report, called)
+    costs = _table("what they cost", ("model", "fit", "ask", "peak"))
     for row in report.rows:
-        spent = (f"{row.fit_s:.1f} s", f"{row.ask_s:.1f} s", f"{row.peak_bytes / 1e6:,.0f} MB")
-        costs.add_row(called[row.name], f"{row.coverage:.3f}", f"{row.novelty:.1f} bits", *spent)
+        costs.add_row(called[row.name], f"{row.fit_s:.1f} s", f"{row.ask_s:.1f} s", f"{row.peak_bytes / 1e6:,.0f} MB")
     yield costs
     if report.published:
         others = _table("published for these data under this protocol", ("model", *names, "source"))
@@ -85,6 +86,18 @@ def tables(report: Report) -> Iterable[Table]:
             figures = [f"{one.figures[name]:.4f}" if name in one.figures else "" for name in names]
             others.add_row(one.model, *figures, one.source if one.mark == "read" else "from memory, not verified")
         yield others
+
+
+def _shown(report: Report, called: dict[str, str]) -> Table:
+    names = list(report.rows[0].beyond)
+    short = ["lift" if name == "popularity lift" else name for name in names]
+    table = _table(
+        f"what they show (diversity by {report.alike}, novelty in bits)", ("model", *short, "coverage", "novelty")
+    )
+    for row in report.rows:
+        figures = [f"{row.beyond[name]:.{2 if name == 'popularity lift' else 4}f}" for name in names]
+        table.add_row(called[row.name], *figures, f"{row.coverage:.3f}", f"{row.novelty:.1f}")
+    return table
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:

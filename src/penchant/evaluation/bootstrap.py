@@ -50,3 +50,38 @@ def paired_bootstrap(
         means[start : start + len(drawn)] = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Difference(mean=float(delta.mean()), low=float(low), high=float(high), n=len(delta), confidence=confidence)
+
+
+def paired_bootstraps(
+    deltas: NDArray[np.float64],
+    clusters: NDArray[np.int64],
+    *,
+    seed: int,
+    draws: int = 1_000,
+    confidence: float = 0.95,
+) -> list[Difference]:
+    """`paired_bootstrap` of many measures of the same requests, all from the same draws: float64[requests, measures].
+
+    NaN: that measure of that request is left out. A column without any has NaN all over.
+    """
+    known = ~np.isnan(deltas)
+    owners = np.unique(clusters, return_inverse=True)[1]
+    n = int(owners.max(initial=-1)) + 1
+    held = [np.bincount(owners, np.where(known, deltas, 0.0)[:, m], minlength=n) for m in range(deltas.shape[1])]
+    held += [np.bincount(owners, known[:, m], minlength=n) for m in range(deltas.shape[1])]
+    totals = np.stack(held, axis=1)
+    rng = np.random.default_rng(seed)
+    sums = np.empty((draws, totals.shape[1]))
+    step = max(1, _DRAWN // max(n, 1))
+    for start in range(0, draws, step):
+        drawn = rng.integers(0, max(n, 1), (min(step, draws - start), n))
+        often = np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(np.float64)
+        sums[start : start + len(drawn)] = often @ totals
+    told = []
+    for m, count in enumerate(known.sum(axis=0).tolist()):
+        above, below = sums[:, m], sums[:, m + deltas.shape[1]]
+        means = above[below > 0] / below[below > 0]
+        low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2]) if len(means) else (np.nan, np.nan)
+        mean = float(deltas[known[:, m], m].mean()) if count else float("nan")
+        told.append(Difference(mean=mean, low=float(low), high=float(high), n=count, confidence=confidence))
+    return told

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.errors import PenchantError
 from penchant.evaluation.offline import Log
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 class Unsuited(PenchantError):
@@ -27,6 +31,8 @@ class Dataset:
     """int64[periods + 1]: period `p` is the rows `bounds[p]` to `bounds[p + 1]` of the log."""
     ordered: bool = True
     """Whether the order of interactions means anything."""
+    traits: sparse.csr_matrix | None = None
+    """A row for each item, what it is: attributes, or a vector; lists are diverse by it. None: by who took them."""
 
 
 def distinct(log: Log) -> Log:
@@ -50,4 +56,4 @@ def cored(data: Dataset, least: int) -> Dataset:
     users, of = np.unique(log.users, return_inverse=True)
     items, at = np.unique(log.items, return_inverse=True)
     log = Log(of.astype(np.int32), at.astype(np.int32), len(users), len(items), log.times)
-    return replace(data, log=log)
+    return replace(data, log=log, traits=None if data.traits is None else data.traits[items])

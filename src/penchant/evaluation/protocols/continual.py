@@ -24,11 +24,12 @@ def rounds(data: Dataset, options: Options) -> Told:
     if bounds is None or len(bounds) < 3:
         raise Unsuited(f"{data.name} has no periods; a folder or tar file with period_0.txt, period_1.txt … is needed")
     if options.part == "test":
-        return Told(len(bounds) - 2, _weeks(log, bounds.tolist(), options))
+        return Told(len(bounds) - 2, _weeks(log, bounds.tolist(), options), data.traits)
     period = log.take(slice(0, int(bounds[1])))
     sessions, begun = np.unique(period.users, return_index=True)
     newest = np.isin(period.users, sessions[begun >= np.sort(begun)[len(begun) * 4 // 5]])
-    return Told(1, iter([_round("validation", period.take(~newest), period.take(newest), options, 0)]))
+    asked = _round("validation", period.take(~newest), period.take(newest), options, 0)
+    return Told(1, iter([asked]), data.traits)
 
 
 def _weeks(log: Log, bounds: list[int], options: Options) -> Iterator[Round]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penchant.evaluation import metrics
+from penchant.evaluation.beyond import Likeness
 from penchant.evaluation.datasets import Dataset, Unsuited
 from penchant.evaluation.memory import forget_peak, peak_bytes
 from penchant.evaluation.offline import Learner, Recommender
+from penchant.evaluation.protocols.extras import Extras, extras_of
 from penchant.evaluation.protocols.ranking import best, places
 from penchant.evaluation.protocols.recipe import PLAIN, Options, Recipe
 from penchant.evaluation.protocols.report import Report, Row, compared
@@ -30,8 +32,10 @@ LIVE_STEP = 64
 class _Tally:
     """What one model got in one round."""
 
+    extras: Extras
+    shown: NDArray[np.int64]
     values: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
-    shown: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    extras_s: float = 0.0
 
     def add(self, name: str, values: NDArray[np.float64]) -> None:
         self.values.setdefault(name, []).append(values)
@@ -52,7 +56,8 @@ def judge(
     every event after it was asked for, at most `live_step` events later; 1 is at once, and slow.
     """
     rows = [_row(recipe, data, model, options, progress, live_step) for model in models]
-    return compared(recipe, data, rows, options)
+    report = compared(recipe, data, rows, options)
+    return replace(report, alike="company" if data.traits is None else "attributes")
 
 
 def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, progress: Tell, live_step: int) -> Row:
@@ -60,26 +65,30 @@ def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, pr
     learner = model if options.live and isinstance(model, Learner) else None
     told = recipe.rounds(data, options)
     row = Row(model.name, live=learner is not None)
+    extras = extras_of(recipe.shown, None if told.traits is None else Likeness.of(told.traits))
     for number, one in enumerate(told.rounds):
         if not len(one.asked):
             raise Unsuited(f"{data.name}, {one.name}: nothing to ask; users with more interactions are needed")
         begun = time.perf_counter()
         model.fit(one.train)
         fitted = time.perf_counter()
-        tally = _Tally(shown=np.zeros(one.train.n_items, np.int64))
+        tally = _Tally(extras(one.train, len(one.asked)), np.zeros(one.train.n_items, np.int64))
+        tally.extras_s = time.perf_counter() - fitted
         step = max(1, min(4_096, _CELLS // max(one.train.n_items, 1)))
         for begin, end in _batches(one, learner, step, live_step):
             _ask(recipe, model, one, begin, end, tally)
             done = (number + end / len(one.asked)) / told.count
             progress(model.name, round(1_000 * done), 1_000)
         row.fit_s += fitted - begun
-        row.ask_s += time.perf_counter() - fitted
-        counts = np.bincount(one.train.items, minlength=one.train.n_items)
+        row.ask_s += time.perf_counter() - fitted - tally.extras_s
+        counts = tally.extras.counts
         row.add(
             {name: np.concatenate(values) for name, values in tally.values.items()},
             one.asked.groups,
             coverage=float((tally.shown > 0).sum() / max(1, (counts > 0).sum())),
             novelty=novelty_of(tally.shown, counts),
+            gini=metrics.gini(tally.shown[counts > 0]),
+            extras=tally.extras.values(),
         )
     row.peak_bytes = peak_bytes()
     return row
@@ -119,6 +128,9 @@ def _ask(recipe: Recipe, model: Recommender, one: Round, begin: int, end: int, t
         tally.add("MRR", np.divide(1.0, ranks, out=np.zeros(len(ranks)), where=ranks > 0))
     shown = lists[:, : recipe.shown]
     np.add.at(tally.shown, shown[shown >= 0], 1)
+    judged = time.perf_counter()
+    tally.extras.add(cases, lists, ranked, begin)
+    tally.extras_s += time.perf_counter() - judged
 
 
 def novelty_of(shown: NDArray[np.int64], counts: NDArray[np.int64]) -> float:

@@ -14,7 +14,8 @@ def rounds(data: Dataset, options: Options) -> Told:
 
     The last is the test, asked with everything before it as the history; the second last is the validation.
     """
-    log = cored(data, 5).log
+    data = cored(data, 5)
+    log = data.log
     order, offsets = by_user(log)
     lengths = np.diff(offsets)
     users = np.flatnonzero(lengths >= 3)
@@ -33,7 +34,7 @@ def rounds(data: Dataset, options: Options) -> Told:
         np.arange(len(users) + 1, dtype=np.int64),
     )
     drawn = asked.take(asked.rows_of(options.users, options.seed))
-    return Told(1, iter([Round(options.part, log.take(kept), drawn)]))
+    return Told(1, iter([Round(options.part, log.take(kept), drawn)]), data.traits)
 
 
 LOO_FULL = Recipe(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penchant.evaluation.offline import Cases, Log
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +78,8 @@ class Told:
 
     count: int
     rounds: Iterator[Round]
+    traits: sparse.csr_matrix | None = None
+    """`Dataset.traits` of the items as the rounds number them."""
 
 
 def spans(

@@ -36,7 +36,7 @@ def rounds(data: Dataset, options: Options) -> Told:
         np.append(first[users], first[-1]),
     )
     drawn = asked.take(asked.rows_of(options.users, options.seed))
-    return Told(1, iter([Round(options.part, train, drawn)]))
+    return Told(1, iter([Round(options.part, train, drawn)]), data.traits)
 
 
 def _within(log: Log) -> tuple[Log, Log]:

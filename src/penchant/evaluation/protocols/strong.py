@@ -39,7 +39,7 @@ def rounds(data: Dataset, options: Options) -> Told:
     kept[wanted] = True
     asked = _asked(log.take(kept[log.users] & known[log.items]))
     drawn = asked.take(asked.rows_of(options.users, options.seed))
-    return Told(1, iter([Round(options.part, train, drawn)]))
+    return Told(1, iter([Round(options.part, train, drawn)]), data.traits)
 
 
 def _asked(log: Log) -> Asked:
