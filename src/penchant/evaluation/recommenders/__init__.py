@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from penchant.evaluation.offline import Recommender
 from penchant.evaluation.recommenders.ease import Ease
+from penchant.evaluation.recommenders.graph_filter import GraphFilter
 from penchant.evaluation.recommenders.ials import Ials
 from penchant.evaluation.recommenders.item_knn import ItemKnn
 from penchant.evaluation.recommenders.popularity import Popularity, RecentPopularity
@@ -17,6 +18,7 @@ MODELS: dict[str, Callable[[int], Recommender]] = {
     "itemknn": lambda _seed: ItemKnn(),
     "ease": lambda _seed: Ease(),
     "ease-decay": lambda _seed: Ease("ease-decay", reg=1_000.0, decay=0.8),
+    "graph-filter": lambda seed: GraphFilter(seed=seed),
     "ials": lambda seed: Ials(seed=seed),
     "session-knn": lambda _seed: SessionKnn(),
 }
@@ -25,4 +27,14 @@ MODELS: dict[str, Callable[[int], Recommender]] = {
 BASELINES = ("popularity", "recent-popularity", "itemknn")
 """What every report carries."""
 
-__all__ = ["BASELINES", "MODELS", "Ease", "Ials", "ItemKnn", "Popularity", "RecentPopularity", "SessionKnn"]
+__all__ = [
+    "BASELINES",
+    "MODELS",
+    "Ease",
+    "GraphFilter",
+    "Ials",
+    "ItemKnn",
+    "Popularity",
+    "RecentPopularity",
+    "SessionKnn",
+]
