@@ -35,7 +35,7 @@ def train(
     dir: Dir = None,
     json: Json = False,
 ) -> None:
-    """Train EASE and the ranker on the log and publish them if the gate lets them through.
+    """Train the models of the listed sources and the ranker on the log and publish them if the gate lets them through.
 
     Runs beside a serving engine, which swaps to what is published without dropping a request. Exits with 1 when the
     gate refuses.
