@@ -18,12 +18,13 @@ from penchant.core.items import LISTED
 from penchant.core.log import Record
 from penchant.core.profiles import ItemProfile, decode_item, encode_profile
 from penchant.core.state import catalog_key, item_key, neighbours_key, visits_key
+from penchant.core.vectors import pack
 from penchant.features.fold import FeatureFold
 from penchant.features.plan import compile_plan
 from penchant.features.reader import Reader
 from penchant.retrieval.covisit_fold import CovisitFold
-from penchant.settings import parse
 from penchant.retrieval.session_fold import SessionFold
+from penchant.settings import parse
 from penchant.testing.oracles.catalog import attribute_of, differences
 
 
@@ -50,9 +51,9 @@ def test_incremental_equals_fresh(records, sizes, data):
             store.put(item_key(item_id), toy_blob(data.draw(st.lists(times, max_size=4))))
             near = data.draw(st.dictionaries(st.sampled_from([*known, "nobody"]), st.integers(1, 9), max_size=4))
             store.put(neighbours_key(item_id), neighbours_blob(near) if near else None)
-        now += data.draw(st.integers(0, 7), "step")
             who = data.draw(st.dictionaries(st.integers(0, 9), st.integers(0, 99), max_size=4))
             store.put(visits_key(item_id), visits_blob(who) if who else None)
+        now += data.draw(st.integers(0, 7), "step")
         items = columns.refresh(store.snapshot(), now)
         assert differences(items, ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), now)) == []
         for row, item_id in enumerate(items.ids):
@@ -62,13 +63,12 @@ def test_incremental_equals_fresh(records, sizes, data):
                 value = profile.attributes.get(name)
                 expected = set(value or ()) if attribute.kind == "tags" else value
                 assert attribute_of(items, row, attribute) == expected
-        kept.append((items, copy.deepcopy(items)))
         _check_sessions(items, store)
+        kept.append((items, copy.deepcopy(items)))
     for items, as_it_was in kept:
         assert differences(items, as_it_was) == []
 
 
-def test_vocabularies_hold_exactly_the_values_in_use_in_order():
 def _check_sessions(items, store):
     visits = {}
     for key, blob in store.scan(b"v"):
@@ -91,6 +91,7 @@ def _check_sessions(items, store):
     ]
 
 
+def test_vocabularies_hold_exactly_the_values_in_use_in_order():
     store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
     fold(store, item_events("a", genres=["war", "art"]))
     first = columns.refresh(store.snapshot(), 1)
@@ -158,10 +159,18 @@ def test_it_starts_anew_when_position_or_time_go_back_or_the_state_is_another():
 
 def test_values_of_another_kind_than_declared_count_as_missing():
     store = Store()
-    wrong = {"category": 5, "genres": "war", "title": 3, "price": "x", "released_at": "x", "adult": 1}
+    wrong = {
+        "category": 5,
+        "genres": "war",
+        "title": 3,
+        "price": "x",
+        "released_at": "x",
+        "adult": 1,
+        "embedding": pack([1]),
+    }
     store.commit(1, {b"ca": encode_profile(ItemProfile(item_id="a", row=0, status=LISTED, attributes=wrong))})
     items = ItemColumns(SCHEMA, ToyReader()).refresh(store.snapshot(), 5)
-    assert [attribute_of(items, 0, attribute) or None for attribute in SCHEMA.item.values()] == [None] * 6
+    assert [attribute_of(items, 0, attribute) or None for attribute in SCHEMA.item.values()] == [None] * 7
 
 
 def test_a_state_that_contradicts_itself_is_refused():
@@ -263,6 +272,7 @@ def test_a_partner_that_comes_later_joins_the_neighbours():
 def test_columns_that_an_event_leaves_as_they_were_stay_the_same_objects():
     store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
     same = {"category": "art", "genres": ["war"], "title": "A", "released_at": 5, "adult": False}
+    same["embedding"] = pack([1, 2, 3])
     fold(store, item_events("a", "b", **same, price=1))
     before = columns.refresh(store.snapshot(), 5)
     fold(store, [Record(3, 3, 3, 0, 0, ItemUpdate(item_id="a", attributes={**same, "price": 2}))])
@@ -270,5 +280,21 @@ def test_columns_that_an_event_leaves_as_they_were_stay_the_same_objects():
     assert after.numbers["price"].tolist() == [2, 1]
     assert after.status is before.status
     assert after.listed is before.listed
-    for kind in ("categories", "tags", "timestamps", "flags", "texts"):
+    for kind in ("categories", "tags", "timestamps", "flags", "texts", "vectors"):
         assert all(column is getattr(before, kind)[name] for name, column in getattr(after, kind).items()), kind
+
+
+def test_vectors_of_new_items_are_written_where_no_earlier_picture_looks():
+    store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
+    fold(store, item_events(*(f"i{n}" for n in range(40)), embedding=pack([1, 2, 3])))
+    first = columns.refresh(store.snapshot(), 1).vectors["embedding"]
+    fold(store, [Record(41, 41, 41, 0, 0, ItemUpdate(item_id="new", attributes={"embedding": pack([4, 5, 6])}))])
+    second = columns.refresh(store.snapshot(), 1).vectors["embedding"]
+    assert second.base is first.base
+    assert second.tolist() == [*first.tolist(), [4, 5, 6]]
+    fold(store, [Record(42, 42, 42, 0, 0, ItemUpdate(item_id="i0", attributes={"embedding": pack([7, 8, 9])}))])
+    third = columns.refresh(store.snapshot(), 1).vectors["embedding"]
+    assert third[0].tolist() == [7, 8, 9]
+    assert first[0].tolist() == second[0].tolist() == [1, 2, 3]
+    assert first.flags.c_contiguous
+    assert third.flags.c_contiguous

@@ -34,6 +34,7 @@ def little(**changes):
         "timestamps": {"released_at": [5, -1, 7]},
         "flags": {"adult": [1, 0, -1]},
         "texts": {"title": ["Ärger", None, ""]},
+        "vectors": {"embedding": [[1, 2], [float("nan")] * 2, [0, 3e38]]},
         "features": {"popularity": [1, 2, 3]},
         "keyed": {"popularity_segment": [{1: 2}, {}, {3: 4}]},
         "neighbours": [{1: 5}, {0: 5}, {}],
@@ -70,8 +71,8 @@ def test_a_mapped_picture_equals_the_one_written(tmp_path_factory, records, size
         for item_id in data.draw(st.lists(st.sampled_from(known), max_size=3) if known else st.just([])):
             store.put(item_key(item_id), toy_blob([(now, data.draw(st.sampled_from(["n", "s"])))]))
             store.put(neighbours_key(item_id), neighbours_blob(dict.fromkeys(known[:3], 2)))
-        now += data.draw(st.integers(0, 7), "step")
             store.put(visits_key(item_id), visits_blob(dict.fromkeys(range(len(known) % 4), now)))
+        now += data.draw(st.integers(0, 7), "step")
         items = columns.refresh(store.snapshot(), now)
         number = writer.write(items, {"now": now})
         found = pictures.newest()
@@ -123,7 +124,7 @@ def test_what_did_not_change_is_neither_written_nor_mapped_again(tmp_path, write
     assert (after.features == before.features + 1).all()
     for name in ("ids", "rows", "status", "listed", "listed_at", "neighbours"):
         assert getattr(after, name) is getattr(before, name), name
-    for kind in ("categories", "tags", "numbers", "timestamps", "flags", "texts", "keyed"):
+    for kind in ("categories", "tags", "numbers", "timestamps", "flags", "texts", "vectors", "keyed"):
         for name, column in getattr(before, kind).items():
             assert getattr(after, kind)[name] is column, kind
 

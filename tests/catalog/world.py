@@ -22,12 +22,13 @@ from penchant.core.hashing import hash_id
 from penchant.core.items import Keyed
 from penchant.core.log import ACCEPTED, LATE, Record
 from penchant.core.schema import Action, Attribute, Schema
+from penchant.core.vectors import pack
 from penchant.features.reader import Evaluated
 
 SCHEMA = Schema(
     actions={"click": Action("click", 0)},
     item={
-        name: Attribute(name, kind)
+        name: Attribute.of(name, kind)
         for name, kind in {
             "category": "category",
             "genres": "tags",
@@ -35,6 +36,7 @@ SCHEMA = Schema(
             "price": "number",
             "released_at": "timestamp",
             "adult": "flag",
+            "embedding": "vector:3",
         }.items()
     },
     user={"country": Attribute("country", "category")},
@@ -116,14 +118,14 @@ def neighbours_blob(counts):
     return np.array([*hashes, *counts.values()], "<i8").tobytes()
 
 
-item_ids = st.sampled_from([f"i{n}" for n in range(8)])
-user_ids = st.sampled_from(["u1", "u2", ""])
 def visits_blob(visits):
     """`{session: value}` as the fold of sessions writes it; sessions are spread as hashes are."""
     spread = sorted((session << 59 | session, value << 14) for session, value in visits.items())
     return np.array([*(session for session, _ in spread), *(value for _, value in spread)], "<i8").tobytes()
 
 
+item_ids = st.sampled_from([f"i{n}" for n in range(8)])
+user_ids = st.sampled_from(["u1", "u2", ""])
 values = {
     "category": st.sampled_from(["news", "Ärger", "art", "zoo"]),
     "genres": st.lists(st.sampled_from(["war", "drama", "crime", "comedy"]), max_size=4),
@@ -131,6 +133,7 @@ values = {
     "price": st.sampled_from([0, 1, 2.5, -3.0, 10**15]),
     "released_at": st.sampled_from([0, 5, -2_000, 10**12]),
     "adult": st.booleans(),
+    "embedding": st.sampled_from([pack([0.5, -1, 0]), pack([0, 0, 0]), pack([1e-30, 3e38, 0.1])]),
 }
 attributes = st.fixed_dictionaries({}, optional={name: st.none() | value for name, value in values.items()})
 events = st.one_of(

@@ -24,11 +24,13 @@ from penchant.core.events import (
 )
 from penchant.core.parse import check_event, format_time, parse_event, parse_time
 from penchant.core.schema import Action, Attribute, Schema
+from penchant.core.vectors import pack
 
 KINDS = ("text", "tags", "category", "number", "timestamp", "flag")
 SCHEMA = Schema(
     actions={"click": Action("click", 0), "watch": Action("watch", 1, value="seconds", scale=2)},
-    item={kind: Attribute(kind, kind) for kind in KINDS} | {"year": Attribute("year", "number")},
+    item={kind: Attribute(kind, kind) for kind in KINDS}
+    | {"year": Attribute("year", "number"), "vector": Attribute("vector", "vector", 2)},
     user={"country": Attribute("country", "category")},
     context={"device": Attribute("device", "category"), "hour": Attribute("hour", "number")},
 )
@@ -85,6 +87,7 @@ def test_attributes_are_normalised():
             timestamp="1969-12-31T23:00:00-01:00",
             flag=False,
             year=1995,
+            vector=[0.1, -1],
         ),
         SCHEMA,
     )
@@ -96,6 +99,7 @@ def test_attributes_are_normalised():
         "timestamp": 0,
         "flag": False,
         "year": 1995,
+        "vector": pack([0.1, -1]),
     }
     assert type(event.attributes["year"]) is int
 
@@ -193,6 +197,19 @@ REFUSED = [
     (item(timestamp="yesterday"), "attributes.timestamp", "invalid_time"),
     (item(timestamp=10**20), "attributes.timestamp", "invalid_time"),
     (item(flag=0), "attributes.flag", "wrong_type"),
+    (item(vector=1.5), "attributes.vector", "wrong_type"),
+    (item(vector={}), "attributes.vector", "wrong_type"),
+    (item(vector=[]), "attributes.vector", "out_of_range"),
+    (item(vector=[1.0, 2.0, 3.0]), "attributes.vector", "out_of_range"),
+    (item(vector=[1.0, "2"]), "attributes.vector.1", "wrong_type"),
+    (item(vector=[True, 1.0]), "attributes.vector.0", "wrong_type"),
+    (item(vector=[None, 1.0]), "attributes.vector.0", "wrong_type"),
+    (item(vector=[0.0, float("nan")]), "attributes.vector.1", "out_of_range"),
+    (item(vector=[1e39, 0.0]), "attributes.vector.0", "out_of_range"),
+    (item(vector=[0, 10**400]), "attributes.vector.1", "out_of_range"),
+    (item(vector=pack([1, 2, 3])), "attributes.vector", "out_of_range"),
+    (item(vector=pack([1, float("nan")])), "attributes.vector", "out_of_range"),
+    (item(vector="ä"), "attributes.vector", "out_of_range"),
 ]
 
 
@@ -267,7 +284,7 @@ scalars = st.one_of(
 )
 FIELDS = """type user_id item_id action value ts id request_id context items surface attributes listed merge rank
 propensity device hour country served"""
-names = st.one_of(st.sampled_from([*FIELDS.split(), *KINDS]), st.text(max_size=5))
+names = st.one_of(st.sampled_from([*FIELDS.split(), *KINDS, "vector"]), st.text(max_size=5))
 json_values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=6), max_leaves=12
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from penchant.core.schema import Attribute, Schema
 from penchant.settings import InvalidSettings, parse, without_password
 
 WITH_PASSWORD = [
@@ -48,3 +49,17 @@ def test_in_the_environment_it_is_taken(table: str, url: str) -> None:
 def test_other_urls_may_stand_in_it(url: str) -> None:
     assert parse(f'[log]\nurl = "{url}"').log.url == url
     assert without_password(url) == url
+
+
+def test_a_vector_is_declared_with_its_size() -> None:
+    declared = Schema.of(parse('[attributes.item]\nembedding = "vector:4096"\ntitle = "text"'))
+    assert declared.item["embedding"] == Attribute("embedding", "vector", 4_096)
+    assert declared.item["title"] == Attribute("title", "text")
+
+
+@pytest.mark.parametrize("kind", ["vector", "vector:0", "vector:4097", "vector:08", "vector: 8", "vectors", ""])
+def test_other_kinds_are_refused_with_those_that_there_are(kind: str) -> None:
+    with pytest.raises(InvalidSettings, match=rf"attributes: item.embedding: '{kind}' is no kind.*vector:384"):
+        parse(f'[attributes.item]\nembedding = "{kind}"')
+    with pytest.raises(InvalidSettings):
+        parse('[attributes.user]\nembedding = "vector:3"')

@@ -35,6 +35,7 @@ category = "category"
 creator = "category"
 released_at = "timestamp"
 adult = "flag"
+embedding = "vector:3"
 [attributes.user]
 country = "category"
 age = "number"

@@ -238,6 +238,7 @@ REQUESTS = [
     request("exclude that is an object", {"exclude": {}}, "wrong_type", "exclude"),
     request("an undeclared attribute in where", {"where": {"colour": "red"}}, "unknown_attribute", "where.colour"),
     request("where on a text", {"where": {"title": "x"}}, "not_filterable", "where.title"),
+    request("where on a vector", {"where": {"embedding": [1, 0, 0]}}, "not_filterable", "where.embedding"),
     request("where that is a list", {"where": []}, "wrong_type", "where"),
     request("an unknown operator", {"where": {"price": {"=<": 1}}}, "unknown_operator"),
     request("an order of categories", {"where": {"category": {"lt": "a"}}}, "wrong_operator"),

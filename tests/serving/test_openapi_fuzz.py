@@ -87,8 +87,11 @@ def _beyond_json_schema(response: Any) -> list[Any]:
     """Checks that cannot be made of this answer.
 
     A batch is answered event by event, so a bad event among good ones comes back in `rejected` of a 202; and that an
-    impression names each item once is more than the document can say.
+    impression names each item once, or that a position is one that was given out, is more than the document can say.
     """
+    if response.status_code == 400:
+        reasons = {one["reason"] for one in response.json().get("errors", ())}
+        return [accepts_good] if reasons == {"invalid_token"} else []
     if response.status_code not in {202, 422}:
         return []
     rejected = response.json()["rejected"]

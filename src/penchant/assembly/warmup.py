@@ -16,6 +16,7 @@ from penchant.core.log import ACCEPTED, Record
 from penchant.core.query import History, UserState
 from penchant.core.schema import Attribute, Schema
 from penchant.core.state import StateStore, profile_key, user_key
+from penchant.core.vectors import pack
 from penchant.serving import wire
 from penchant.serving.live import Compiled
 from penchant.serving.queries import Preparation
@@ -89,7 +90,7 @@ class WarmUp:
                     self._answer(compiled, surface.name, user, items, wire.Request(surface=surface.name, where=where))
                 shown = [items.ids[row] for row in range(min(items.count, _ITEMS))]
                 self._answer(compiled, surface.name, user, items, wire.Request(surface=surface.name, items=shown))
-                if surface.settings.about == "item":
+                if surface.settings.about != "user":
                     about = wire.Request(surface=surface.name, item_id=shown[0])
                     self._answer(compiled, surface.name, user, items, about)
 
@@ -105,7 +106,9 @@ class WarmUp:
 
 
 def _events(schema: Schema) -> Iterator[Sequence[Event]]:
-    attributes = {one.name: _VALUES[one.kind] for one in schema.item.values()}
+    attributes = {
+        one.name: pack(np.ones(one.size)) if one.kind == "vector" else _VALUES[one.kind] for one in schema.item.values()
+    }
     about = {one.name: _VALUES[one.kind] for one in schema.user.values()}
     for _ in range(2):
         yield [

@@ -13,6 +13,7 @@ from penchant.catalog.arrays import IntArray, Runs, offsets_of, renewed, spliced
 from penchant.catalog.vocabulary import Counted
 from penchant.core.events import AttributeValue
 from penchant.core.items import MISSING_CODE, MISSING_TIME, Category, Ragged
+from penchant.core.vectors import unpack
 
 
 class Column(Protocol):
@@ -100,6 +101,40 @@ class Tags:
         codes = old.codes if remap is None else remap[old.codes]
         runs = spliced(Runs(old.offsets, codes), count, rows, Runs(new_offsets, came))
         self.value = Ragged(runs.offsets, runs.values, self._counted.vocabulary)
+
+
+class Vectors:
+    """Rows of float32, NaN where missing. New rows are written where no earlier picture looks: they cost no copy."""
+
+    def __init__(self, size: int) -> None:
+        self.value: NDArray[np.float32] = np.empty((0, size), np.float32)
+        self._held = self.value
+        """`value` and room for more."""
+
+    def patch(self, count: int, rows: IntArray, values: Sequence[AttributeValue]) -> None:
+        known, size = self.value.shape
+        came = np.full((len(values), size), np.nan, np.float32)
+        for place, value in enumerate(values):
+            vector = unpack(value, size)
+            if vector is not None:
+                came[place] = vector
+        old = int(np.searchsorted(rows, known))  # rows ascend: those before are not new
+        if old and self.value[rows[:old]].tobytes() != came[:old].tobytes():
+            self._hold(max(len(self._held), count))
+            self._held[rows[:old]] = came[:old]
+        elif count > len(self._held):
+            self._hold(count + count // 8)
+        if count > known:
+            self._held[known:count] = np.nan
+            self._held[rows[old:]] = came[old:]
+        if count != known or self.value.base is not self._held:
+            self.value = self._held[:count]
+
+    def _hold(self, room: int) -> None:
+        """Go on in an array of its own."""
+        held = np.empty((room, self.value.shape[1]), np.float32)
+        held[: len(self.value)] = self.value
+        self._held = held
 
 
 def _same(old: Ragged, rows: IntArray, offsets: IntArray, codes: NDArray[np.int32]) -> bool:

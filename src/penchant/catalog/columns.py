@@ -79,12 +79,13 @@ class ItemColumns:
             timestamps={name: column.value for name, column in profiles.timestamps.items()},
             flags={name: column.value for name, column in profiles.flags.items()},
             texts={name: column.value for name, column in profiles.texts.items()},
+            vectors={name: column.value for name, column in profiles.vectors.items()},
             feature_names=self._reader.plan.item_names,
             features=features.values,
             keyed=features.keyed,
             neighbours=neighbours.value,
-        )
             sessions=self._sessions.value,
+        )
         return self._last
 
     def _changed_keys(self, snapshot: Snapshot, prefix: bytes) -> Sequence[Key]:

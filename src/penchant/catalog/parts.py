@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.catalog.arrays import IntArray, empty_keyed, joined_keyed, patched, renewed, spliced_keyed
-from penchant.catalog.attributes import Categories, Column, Scalars, Tags, Texts
+from penchant.catalog.attributes import Categories, Column, Scalars, Tags, Texts, Vectors
 from penchant.catalog.lookup import Lookup
 from penchant.core.clock import Millis
 from penchant.core.errors import ContractError
@@ -77,6 +77,7 @@ class ProfileColumns:
         self.timestamps = {name: Scalars(np.int64, MISSING_TIME) for name in names["timestamp"]}
         self.flags = {name: Scalars(np.int8, -1) for name in names["flag"]}
         self.texts = {name: Texts() for name in names["text"]}
+        self.vectors = {one.name: Vectors(one.size) for one in schema.item.values() if one.kind == "vector"}
         self._columns: dict[str, Column] = {
             **self.categories,
             **self.tags,
@@ -84,6 +85,7 @@ class ProfileColumns:
             **self.timestamps,
             **self.flags,
             **self.texts,
+            **self.vectors,
         }
 
     def renew(self, roster: Roster, blobs: Iterable[bytes | None]) -> None:

@@ -19,7 +19,7 @@ from penchant.core.items import Category, Items, Keyed, Ragged, SessionTable, Vo
 Arrays = Mapping[str, NDArray[Any]]
 T = TypeVar("T")
 
-_SCALARS = ("numbers", "timestamps", "flags")
+_PLAIN = ("numbers", "timestamps", "flags", "vectors")
 
 
 class Group(NamedTuple):
@@ -42,7 +42,7 @@ def take_apart(items: Items) -> Iterator[Group]:
     for name, tags in items.tags.items():
         yield _vocabulary(f"tags/{name}", tags.vocabulary)
         yield _plain(f"tags/{name}", offsets=tags.offsets, codes=tags.codes)
-    for kind in _SCALARS:
+    for kind in _PLAIN:
         for name, column in getattr(items, kind).items():
             yield _plain(f"{kind}/{name}", column=column)
     for name, texts in items.texts.items():
@@ -118,12 +118,13 @@ class Assembly:
             timestamps=each("timestamps", _column),
             flags=each("flags", _column),
             texts=each("texts", _read_texts),
+            vectors=each("vectors", _column),
             feature_names=tuple(facts.feature_names),
             features=groups["features"]["features"],
             keyed=each("keyed", _read_keyed),
             neighbours=None if neighbours is None else self._once("neighbours", _read_keyed, neighbours),
-        )
             sessions=None if visits is None else self._once("sessions", _read_sessions, visits, groups["sessions"]),
+        )
 
     def _once(self, path: str, make: Callable[..., T], *inputs: object) -> T:
         known = self._made.get(path)
@@ -175,11 +176,11 @@ def _read_keyed(arrays: Arrays) -> Keyed:
     return Keyed(arrays["offsets"], arrays["keys"], arrays["values"])
 
 
-def _column(arrays: Arrays) -> NDArray[Any]:
 def _read_sessions(visits: Arrays, sessions: Arrays) -> SessionTable:
     return SessionTable(_read_keyed(visits), **{name: sessions[name] for name in _OF_SESSIONS})
 
 
+def _column(arrays: Arrays) -> NDArray[Any]:
     return arrays["column"]
 
 

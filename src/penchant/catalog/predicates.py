@@ -30,6 +30,7 @@ _ORDER: Mapping[str, Callable[[NDArray[np.generic], float | int], Mask]] = {
 }
 _OPERATORS = ("eq", "ne", "in", "not_in", *_ORDER)
 _ORDERED = ("number", "timestamp")
+_NOT_FILTERABLE = ("text", "vector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,11 @@ def _tests(where: object, schema: Schema, prefix: str) -> list[Test]:
 def _attribute(name: object, schema: Schema, prefix: str) -> Attribute:
     attribute = schema.item.get(name) if isinstance(name, str) else None
     if attribute is None:
-        usable = [known.name for known in schema.item.values() if known.kind != "text"]
+        usable = [known.name for known in schema.item.values() if known.kind not in _NOT_FILTERABLE]
         place = f"{prefix}.{safe_name(name)}"
         fail(place, "unknown_attribute", f"{show(name)} is not declared in [attributes.item]; {hint(name, usable)}")
-    if attribute.kind == "text":
-        fail(f"{prefix}.{name}", "not_filterable", f"{name!r} is a text, which no condition can be put on")
+    if attribute.kind in _NOT_FILTERABLE:
+        fail(f"{prefix}.{name}", "not_filterable", f"{name!r} is a {attribute.kind}, which no condition can be put on")
     return attribute
 
 

@@ -8,8 +8,11 @@ import msgspec
 
 from penchant.core.clock import Millis
 
-AttributeValue = str | float | int | bool | list[str] | None
-"""What an attribute may hold; `None` in a merge takes the attribute away."""
+AttributeValue = str | float | int | bool | list[Any] | None
+"""What an attribute may hold; `None` in a merge takes the attribute away.
+
+A list holds tags, or the numbers of a vector; once checked, a vector is text as `core.vectors` packs it.
+"""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", gc=False):

@@ -103,6 +103,8 @@ class Items:
     flags: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
     """1, 0, or -1 where missing."""
     texts: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """float32[count, size]; rows of NaN where missing."""
     feature_names: tuple[str, ...] = ()
     features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     """float32[count, len(feature_names)], row-major, windows evaluated at `time`; NaN is missing."""
@@ -110,10 +112,10 @@ class Items:
     """Features keyed by a user attribute (popularity by segment), by feature name; keys are `hash_id` of the value."""
     neighbours: Keyed | None = None
     """Co-visitation counts: row → rows (as keys), ascending rows."""
-    tables: dict[str, object] = field(default_factory=dict)
-    """What each source prepared from this picture, by the source's name; filled before the picture is served."""
     sessions: SessionTable | None = None
     """None where no surface asks for sessions, and while there are none."""
+    tables: dict[str, object] = field(default_factory=dict)
+    """What each source prepared from this picture, by the source's name; filled before the picture is served."""
 
     def row(self, item_id: str) -> int:
         """The row of an item, -1 when this picture has none."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from penchant.settings import Settings
+from penchant.settings.table import VECTOR
 
-AttributeKind = Literal["text", "tags", "category", "number", "timestamp", "flag"]
+AttributeKind = Literal["text", "tags", "category", "number", "timestamp", "flag", "vector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,18 @@ class Attribute:
 
     name: str
     kind: AttributeKind
+    size: int = 0
+    """Numbers of a vector."""
+
+    @classmethod
+    def of(cls, name: str, kind: str) -> Attribute:
+        """As settings declare it.
+
+        >>> Attribute.of("embedding", "vector:384")
+        Attribute(name='embedding', kind='vector', size=384)
+        """
+        vector = VECTOR.fullmatch(kind)
+        return cls(name, "vector", int(vector[1])) if vector else cls(name, cast("AttributeKind", kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +69,7 @@ class Schema:
                 name: Action(name, code, action.weight, action.value, action.scale)
                 for code, (name, action) in enumerate(settings.actions.items())
             },
-            item={name: Attribute(name, kind) for name, kind in declared.item.items()},
+            item={name: Attribute.of(name, kind) for name, kind in declared.item.items()},
             user={name: Attribute(name, kind) for name, kind in declared.user.items()},
             context={name: Attribute(name, kind) for name, kind in declared.context.items()},
         )

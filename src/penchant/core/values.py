@@ -8,6 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Never
 
+import numpy as np
+
+from penchant.core import vectors
 from penchant.core.clock import Millis
 from penchant.core.errors import InvalidEvent
 from penchant.core.events import AttributeValue
@@ -32,6 +35,7 @@ _RFC3339 = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _EXACT = 2**53
+_MAX_FLOAT32 = 3.4028234663852886e38
 
 
 def parse_time(value: object, field: str = "ts", *, earliest: Millis = 0) -> Millis:
@@ -126,7 +130,11 @@ def read_attributes(
                 f"{show(name)} is not declared in [attributes] for {table}; {hint(name, declared)}",
             )
         if value is not None:
-            checked[name] = _KINDS[attribute.kind](value, field, name)
+            checked[name] = (
+                _vector(value, f"{field}.{name}", attribute.size)
+                if attribute.kind == "vector"
+                else _KINDS[attribute.kind](value, field, name)
+            )
         elif merge:
             checked[name] = None
     return checked
@@ -182,6 +190,27 @@ def _flag(value: object, field: str, name: str) -> bool:
     if not isinstance(value, bool):
         refuse(f"{field}.{name}", value, "true or false")
     return value
+
+
+def _vector(value: object, field: str, size: int) -> str:
+    """A list of numbers, or the text that `core.vectors` packs them into, which is what is kept."""
+    if isinstance(value, str):
+        if vectors.unpack(value, size) is None:
+            fail(field, "out_of_range", f"text must be base64 of {size:,} finite little-endian float32; or send a list")
+        return value
+    if not isinstance(value, list):
+        refuse(field, value, f"a list of {size:,} numbers")
+    if len(value) != size:
+        fail(field, "out_of_range", f"the vector is declared with {size:,} numbers, this has {len(value):,}")
+    if set(map(type, value)) != {float}:
+        for index, number in enumerate(value):
+            check_number(number, f"{field}.{index}")
+    wide = np.array(value, np.float64)
+    outside = np.flatnonzero(~(np.abs(wide) <= _MAX_FLOAT32))
+    if len(outside):
+        at = int(outside[0])
+        fail(f"{field}.{at}", "out_of_range", f"a finite number that 32 bits can hold, not {show(value[at])}")
+    return vectors.pack(wide)
 
 
 def check_number(value: object, field: str) -> None:

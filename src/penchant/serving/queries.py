@@ -18,6 +18,7 @@ from penchant.core.items import MISSING_TIME, Items
 from penchant.core.query import Query, UserState
 from penchant.core.schema import Schema
 from penchant.core.values import read_attributes
+from penchant.core.vectors import numbers as numbers_of
 from penchant.pipeline.executor import SurfacePipeline
 from penchant.serving import wire
 from penchant.serving.rows import distinct_rows
@@ -205,5 +206,7 @@ def attribute(items: Items, row: int, name: str) -> object:
         return wire.rfc3339(int(times[row])) if times[row] != MISSING_TIME else None
     if (flags := items.flags.get(name)) is not None:
         return bool(flags[row]) if flags[row] >= 0 else None
+    if (vectors := items.vectors.get(name)) is not None:
+        return numbers_of(vectors[row]) if np.isfinite(vectors[row]).all() else None
     texts: Mapping[str, Sequence[str | None]] = items.texts
     return texts[name][row] if name in texts else None

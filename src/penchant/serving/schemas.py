@@ -32,6 +32,7 @@ def time_schema(earliest: int = 0) -> Json:
 
 _LABEL: Json = {"type": "string", "minLength": 1, "maxLength": MAX_TAG}
 _NUMBER: Json = {"type": "number", "minimum": -1e308, "maximum": 1e308}
+_MAX_FLOAT32 = 3.4028234663852886e38
 _VALUES: Mapping[str, Json] = {
     "text": {"type": "string", "maxLength": MAX_TEXT},
     "category": _LABEL,
@@ -149,7 +150,14 @@ def surfaces(settings: Settings) -> list[str]:
 
 def attributes(declared: Mapping[str, Attribute]) -> Json:
     """An object of declared attributes; null says no more than leaving the attribute out (in a merge: take it away)."""
-    return _object({name: _nullable(_VALUES[attribute.kind]) for name, attribute in declared.items()}, [])
+    return _object({name: _nullable(_value(attribute)) for name, attribute in declared.items()}, [])
+
+
+def _value(attribute: Attribute) -> Json:
+    if attribute.kind != "vector":
+        return _VALUES[attribute.kind]
+    bounds = {"type": "number", "minimum": -_MAX_FLOAT32, "maximum": _MAX_FLOAT32}
+    return {"type": "array", "items": bounds, "minItems": attribute.size, "maxItems": attribute.size}
 
 
 def _where(declared: Mapping[str, Attribute]) -> Json:
@@ -157,7 +165,7 @@ def _where(declared: Mapping[str, Attribute]) -> Json:
         {
             name: _condition(_COMPARED[attribute.kind], ordered=attribute.kind in {"number", "timestamp"})
             for name, attribute in declared.items()
-            if attribute.kind != "text"
+            if attribute.kind not in {"text", "vector"}
         },
         [],
     )

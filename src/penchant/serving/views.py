@@ -10,6 +10,7 @@ from penchant.core.events import AttributeValue
 from penchant.core.items import LISTED, REMOVED, Items
 from penchant.core.profiles import decode_item, decode_user
 from penchant.core.schema import Attribute, Schema
+from penchant.core.vectors import numbers, unpack
 from penchant.features.reader import Reader
 from penchant.serving import wire
 from penchant.serving.live import World
@@ -140,12 +141,16 @@ class Views:
 
 
 def _shown(attributes: Mapping[str, AttributeValue], declared: Mapping[str, Attribute]) -> dict[str, AttributeValue]:
-    """Attributes as the contract shows them: timestamps as text."""
-    return {
-        name: wire.rfc3339(value) if isinstance(value, int) and _is_time(declared.get(name)) else value
-        for name, value in attributes.items()
-    }
+    """Attributes as the contract shows them: timestamps as text, vectors as numbers."""
+    return {name: _as_shown(value, declared.get(name)) for name, value in attributes.items()}
 
 
-def _is_time(attribute: Attribute | None) -> bool:
-    return attribute is not None and attribute.kind == "timestamp"
+def _as_shown(value: AttributeValue, attribute: Attribute | None) -> AttributeValue:
+    if attribute is None:
+        return value
+    if attribute.kind == "timestamp" and isinstance(value, int):
+        return wire.rfc3339(value)
+    if attribute.kind == "vector":
+        vector = unpack(value, attribute.size)
+        return None if vector is None else numbers(vector)
+    return value

@@ -284,6 +284,10 @@ def _tags(cell: Any) -> Any:
     return cell
 
 
+def _vector(cell: Any) -> Any:
+    return _tags(cell) if isinstance(cell, str) and cell.startswith("[") else cell or None
+
+
 _CONVERT = {
     "text": _text,
     "category": _text,
@@ -291,6 +295,7 @@ _CONVERT = {
     "number": _number,
     "timestamp": _time,
     "flag": _flag,
+    "vector": _vector,
 }
 
 

@@ -15,6 +15,7 @@ from penchant.core.log import Record
 from penchant.core.profiles import ItemProfile
 from penchant.core.schema import Attribute, Schema
 from penchant.core.values import MIN_TIME, parse_time
+from penchant.core.vectors import pack
 
 
 def naive_profiles(records: Sequence[Record], *, implicit: bool) -> dict[str, ItemProfile]:
@@ -63,7 +64,7 @@ def naive_profiles(records: Sequence[Record], *, implicit: bool) -> dict[str, It
 
 
 def attribute_of(items: Items, row: int, attribute: Attribute) -> Any:
-    """The value of one attribute of one row, read back from the columns; None where missing, tags as a set."""
+    """The value of one attribute of one row, from the columns; None where missing; tags as a set, vectors packed."""
     name = attribute.name
     match attribute.kind:
         case "category":
@@ -83,6 +84,9 @@ def attribute_of(items: Items, row: int, attribute: Attribute) -> Any:
         case "flag":
             flag = int(items.flags[name][row])
             return None if flag < 0 else bool(flag)
+        case "vector":
+            vector = items.vectors[name][row]
+            return None if np.isnan(vector).any() else pack(vector)
         case _:
             return items.texts[name][row]
 
