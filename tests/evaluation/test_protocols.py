@@ -345,6 +345,63 @@ def test_coverage_and_novelty_are_those_of_the_metrics() -> None:
     assert row.peak_bytes > 0
 
 
+def timed(seed: int) -> Log:
+    """Users who come at all times, some late, and who take things again."""
+    rng = np.random.default_rng(seed)
+    log = made(seed, users=60)
+    again = np.sort(np.concatenate([np.arange(len(log)), rng.integers(0, len(log), 80)]))
+    times = np.sort(rng.integers(0, 500, len(again)))  # many at the same time
+    late = rng.permutation(60)[log.users[again]] * 4  # the n-th user comes at about 4 n
+    order = np.argsort(times + late, kind="stable")
+    return replace(log.take(again[order]), times=np.sort(times + late))
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("name", ["time-split", "time-split-successive"])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_time_split_is_a_walk_over_the_log(seed: int, name: str, live: bool, part: str) -> None:
+    data = Dataset("made", timed(seed))
+    model = Learning() if live else Noted()
+    report = judge(RECIPES[name], data, [model], Options(part=part, live=live), live_step=1)
+    log = cored(data, 5).log
+    assert log.times is not None
+    newest: dict[int, int] = {}
+    events = []
+    for user, item, time in zip(log.users.tolist(), log.items.tolist(), log.times.tolist(), strict=True):
+        if newest.get(user) != item:
+            events.append((user, item, time))
+        newest[user] = item
+    assert len(events) < len(log)
+    cut = np.quantile([time for _, _, time in events], 0.9)
+    if part == "validation":
+        events = [one for one in events if one[2] < cut]
+        cut = np.quantile([time for _, _, time in events], 0.9)
+    train = [(user, item) for user, item, time in events if time < cut]
+    assert list(zip(model.trained[0].users.tolist(), model.trained[0].items.tolist(), strict=True)) == train
+    past: dict[int, list[int]] = defaultdict(list)
+    left = {user: sum(one[0] == user for one in events) for user in newest}
+    hits, asked, learned = [], [], []
+    for user, item, time in events:
+        left[user] -= 1
+        if time >= cut and past[user] and (name == "time-split-successive" or not left[user]):
+            asked.append((user, tuple(past[user]), len(learned)))
+            history = set(past[user])
+            order = ranking(model.score(tuple(past[user])), history, {item})[:10]
+            hits.append(float(item in order and item not in history))
+        if time >= cut:
+            learned.append((user, item))
+        past[user].append(item)
+    known = {user for user, _ in train}
+    if live:
+        assert model.asked == asked
+    else:
+        expected = [(user if user in known else -1, history) for user, history, _ in asked]
+        assert [(user, history) for user, history, _ in model.asked] == expected
+    assert report.cases == len(hits) > 10
+    assert report.rows[0].figures["HR@10"] == pytest.approx(np.mean(hits), abs=1e-12)
+
+
 @pytest.mark.parametrize("attributes", [False, True])
 def test_what_is_shown_is_told_beside(attributes: bool) -> None:
     log = made(9, users=60)
@@ -382,7 +439,7 @@ def test_what_is_shown_is_told_beside(attributes: bool) -> None:
 
 def test_what_a_protocol_lacks_is_said() -> None:
     log = made(0)
-    for name, told in (("split", "train.txt"), ("continual", "period_0.txt")):
+    for name, told in (("split", "train.txt"), ("continual", "period_0.txt"), ("time-split", "no times")):
         with pytest.raises(Unsuited, match=told):
             judge(RECIPES[name], Dataset("made", log), [Popularity()])
     with pytest.raises(Unsuited, match="10 or more"):

@@ -41,8 +41,8 @@ def run_protocol(
         _known("--model", one, MODELS)
     if data is None:
         raise PenchantError(f"--data: --protocol {name} needs a file or folder to read, {_WANTED[name]}")
-    if live and name != "continual":
-        raise PenchantError(f"--live: {name} asks everything at one moment; it goes with --protocol continual")
+    if live and name not in _LIVE:
+        raise PenchantError(f"--live: {name} asks everything at one moment; it goes with {', '.join(_LIVE)}")
     try:
         dataset = _read(name, data)
         chosen = list(dict.fromkeys([*models, *BASELINES]))
@@ -107,7 +107,10 @@ def _table(title: str, columns: Iterable[str]) -> Table:
     return table
 
 
+_LIVE = ("continual", "time-split", "time-split-successive")
 _WANTED = {
+    "time-split": "a MovieLens ratings.csv: it needs times",
+    "time-split-successive": "a MovieLens ratings.csv: it needs times",
     "loo-full": "lines of `user item` or a MovieLens ratings.csv",
     "strong": "lines of `user item` or a MovieLens ratings.csv",
     "split": "a folder with train.txt and test.txt",

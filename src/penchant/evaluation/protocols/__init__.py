@@ -9,8 +9,11 @@ from penchant.evaluation.protocols.recipe import Options, Recipe
 from penchant.evaluation.protocols.report import Report
 from penchant.evaluation.protocols.split import SPLIT
 from penchant.evaluation.protocols.strong import STRONG
+from penchant.evaluation.protocols.time_split import TIME_SPLIT, TIME_SPLIT_SUCCESSIVE
 
-RECIPES: dict[str, Recipe] = {one.name: one for one in (LOO_FULL, STRONG, SPLIT, CONTINUAL)}
+RECIPES: dict[str, Recipe] = {
+    one.name: one for one in (LOO_FULL, STRONG, SPLIT, CONTINUAL, TIME_SPLIT, TIME_SPLIT_SUCCESSIVE)
+}
 """By the names that the command line uses."""
 
 __all__ = ["RECIPES", "Options", "Recipe", "Report", "judge"]

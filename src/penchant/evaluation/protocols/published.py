@@ -68,10 +68,26 @@ ML_20M = (
     _strong("popularity", 0.162, 0.235, 0.191, "not verified", "recalled"),
 )
 
+_CUT = "Time to Split, RecSys 2025, its result tables; validation by time"
+ML_1M_CUT = (
+    _loo("SASRec+", 0.1596, 0.0948, _CUT),
+    _loo("BERT4Rec", 0.1580, 0.0867, _CUT),
+    _loo("GRU4Rec", 0.1505, 0.0830, _CUT),
+)
+ML_20M_CUT = (
+    _loo("BERT4Rec", 0.1093, 0.0621, _CUT),
+    _loo("SASRec+", 0.1019, 0.0581, _CUT),
+    _loo("GRU4Rec", 0.0987, 0.0555, _CUT),
+)
+ML_1M_SUCCESSIVE = (_loo("SASRec+", 0.1983, 0.1083, _CUT),)
+
 _KNOWN: dict[tuple[str, int, int, int], tuple[Published, ...]] = {
     ("loo-full", 6_040, 3_416, 999_611): ML_1M,
     ("split", 29_858, 40_981, 810_128): GOWALLA,
     ("continual", 205_337, 43_136, 993_483): DIGINETICA,
+    ("time-split", 6_040, 3_706, 1_000_209): ML_1M_CUT,
+    ("time-split", 138_493, 26_744, 20_000_263): ML_20M_CUT,
+    ("time-split-successive", 6_040, 3_706, 1_000_209): ML_1M_SUCCESSIVE,
 }
 _ML_20M_USERS = 136_677
 """Who have 5 or more ratings above 3.5."""
