@@ -58,6 +58,20 @@ def test_ratings_come_in_order_of_time_and_ties_in_that_of_the_file(tmp_path: Pa
         read_ratings(path)
 
 
+def test_films_are_alike_by_their_genres(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text("userId,movieId,rating,timestamp\n1,30,4.0,200\n2,10,3.5,100\n1,20,5.0,100\n")
+    assert read_ratings(path).traits is None
+    (tmp_path / "movies.csv").write_text(
+        'movieId,title,genres\n10,"A, the (1990)",Drama|War\n20,B,(no genres listed)\n40,C,Comedy\n30,D,War\n'
+    )
+    traits = read_ratings(path).traits
+    assert traits is not None
+    assert traits.toarray().tolist() == [[1, 1], [0, 0], [0, 1]]
+    (tmp_path / "movies.csv").write_text("something,else\n1,2\n")
+    assert read_ratings(path).traits is None
+
+
 def test_a_split_has_the_same_numbers_in_both_parts(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("0 5 6 9\n2 6\n3\n")
     (tmp_path / "test.txt.gz").write_bytes(gzip.compress(b"0 7 7\n1 5\n"))

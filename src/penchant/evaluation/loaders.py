@@ -8,13 +8,16 @@ import tarfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penchant.evaluation.datasets import Dataset, Unsuited, distinct
 from penchant.evaluation.offline import Log
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _PERIOD = re.compile(r"(\d+)\.txt(\.gz)?$")
 
@@ -37,7 +40,8 @@ def read_lines(path: Path) -> Dataset:
 def read_ratings(path: Path, above: float | None = None) -> Dataset:
     """A CSV file with `userId`, `movieId`, `rating` and `timestamp` (seconds), as MovieLens has it.
 
-    In order of time, ties in that of the file; with `above` only ratings above it count.
+    In order of time, ties in that of the file; with `above` only ratings above it count. With a `movies.csv` beside it
+    lists are diverse by its `genres`.
     """
     import duckdb
 
@@ -54,8 +58,31 @@ def read_ratings(path: Path, above: float | None = None) -> Dataset:
     times = columns["timestamp"][kept].astype(np.int64) * 1_000
     order = np.argsort(times, kind="stable")
     users, n_users = _numbered(np.asarray(columns["userId"])[kept][order])
-    items, n_items = _numbered(np.asarray(columns["movieId"])[kept][order])
-    return Dataset(path.name, Log(users, items, n_users, n_items, times[order]))
+    known, items = np.unique(np.asarray(columns["movieId"])[kept][order], return_inverse=True)
+    log = Log(users, items.astype(np.int32), n_users, len(known), times[order])
+    return Dataset(path.name, log, traits=_genres(path.with_name("movies.csv"), known))
+
+
+def _genres(path: Path, known: NDArray[Any]) -> sparse.csr_matrix | None:
+    """A row for each known film: ones where it has the genre; None without such a table."""
+    import duckdb
+    from scipy import sparse
+
+    if not path.is_file():
+        return None
+    with duckdb.connect() as connection:
+        try:
+            rows = connection.execute(
+                "select movieId, genres from read_csv(?, header = true, quote = '\"')", [str(path)]
+            ).fetchall()
+        except duckdb.Error:
+            return None  # another table of that name: lists are then diverse by who took what
+    of = {film: genres.split("|") for film, genres in rows if genres and not genres.startswith("(")}
+    words = [of.get(film, []) for film in known.tolist()]
+    numbers = {word: at for at, word in enumerate(sorted({word for one in words for word in one}))}
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in words])])
+    columns = np.array([numbers[word] for one in words for word in one], np.int32)
+    return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape=(len(known), len(numbers)))
 
 
 def read_split(folder: Path) -> Dataset:
