@@ -37,6 +37,22 @@ def test_a_table_and_a_document(lines: Path) -> None:
     assert document["published"] == []
 
 
+def test_a_blend_tells_its_weights(lines: Path) -> None:
+    words = ("--protocol", "loo-full", "--data", lines, "--model", "blend:ease+popularity")
+    told = run(*words)
+    assert told.exit_code == 0, told.output
+    assert "blend:ease+popularity: " in told.output
+    rows = json.loads(run(*words, "--json").stdout)["models"]
+    assert set(rows[0]["weights"]) == {"ease", "popularity"}
+    assert sum(rows[0]["weights"].values()) == pytest.approx(1)
+    assert "weights" not in rows[1]
+    for name, expected in (("blend:eese+ials", "eese"), ("blend:ease", "two different"), ("blend:ease+ease", "two")):
+        told = run("--protocol", "loo-full", "--data", lines, "--model", name)
+        assert told.exit_code == 1
+        assert "--model" in told.output
+        assert expected in told.output
+
+
 def test_all_protocols_read_their_files(lines: Path, tmp_path: Path) -> None:
     texts = {"train.txt": "0 1 2 3\n1 2 4\n", "test.txt": "0 4\n1 3\n", "period_0.txt": "1 1\n1 2\n2 1\n2 2\n"}
     texts |= {"period_1.txt": "1 1\n1 2\n", "period_2.txt": "1 2\n1 1\n"}

@@ -55,7 +55,10 @@ def evaluate(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="With --protocol: a model beside the baselines; may be repeated.", show_default=False),
+        typer.Option(
+            help="With --protocol: a model beside the baselines, or several as blend:one+other; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     users: Annotated[
         int | None,
@@ -85,7 +88,7 @@ def evaluate(
     penchant evaluate --share 0.1 --requests 1000 --json
     penchant evaluate --rankings --seed 7
     penchant evaluate --rankings --mixed --seed 7 --folds 5
-    penchant evaluate --protocol loo-full --data ratings.csv --model ease
+    penchant evaluate --protocol loo-full --data ratings.csv --model ease --model blend:ease+ials
     penchant evaluate --protocol continual --data periods.tar.gz --users 1000 --live --json
     """
     if protocol is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
@@ -14,7 +14,10 @@ from penchant.core.errors import PenchantError
 
 if TYPE_CHECKING:
     from penchant.evaluation.datasets import Dataset
+    from penchant.evaluation.offline import Recommender
     from penchant.evaluation.protocols import Report
+    from penchant.evaluation.protocols.recipe import Recipe
+    from penchant.evaluation.recommenders.blend import Blend
 
 LIKED = 3.5
 """`strong` counts ratings above it, as published; `loo-full` counts all."""
@@ -35,10 +38,12 @@ def run_protocol(
     from penchant.evaluation.datasets import Unsuited
     from penchant.evaluation.protocols import RECIPES, Options, judge
     from penchant.evaluation.recommenders import BASELINES, MODELS
+    from penchant.evaluation.recommenders.blend import Blend
 
     recipe = RECIPES[_known("--protocol", name, RECIPES)]
     for one in models:
-        _known("--model", one, MODELS)
+        for part in _parts(one):
+            _known("--model", part, MODELS)
     if data is None:
         raise PenchantError(f"--data: --protocol {name} needs a file or folder to read, {_WANTED[name]}")
     if live and name not in _LIVE:
@@ -49,18 +54,26 @@ def run_protocol(
         if not dataset.ordered and "recent-popularity" not in models:
             chosen.remove("recent-popularity")
         options = Options(seed=seed, users=users, part="validation" if validation else "test", live=live)
+        made = [_make(one, seed, recipe, ordered=dataset.ordered) for one in chosen]
         with bars() as tell:
-            report = judge(recipe, dataset, [MODELS[one](seed) for one in chosen], options, tell)
+            report = judge(recipe, dataset, made, options, tell)
     except Unsuited as error:
         raise PenchantError(f"--data: {error}") from None
+    blends = {one.name: _shares(one) for one in made if isinstance(one, Blend)}
     if json:
-        print_json(report.document())
+        document = report.document()
+        for row in document["models"]:
+            if row["model"] in blends:
+                row["weights"] = blends[row["model"]]
+        print_json(document)
         return
     log = f"{report.data}: {report.interactions:,} interactions, {report.users:,} users, {report.items:,} items"
     out.print(f"{recipe.name} v{recipe.version}, {options.part}, {report.cases:,} cases, seed {seed}; {log}")
     out.print(recipe.told)
     for table in tables(report):
         out.print(table)
+    for blend, weights in blends.items():
+        out.print(f"{blend}: {', '.join(f'{share:.2f} {model}' for model, share in weights.items())}")
 
 
 def tables(report: Report) -> Iterable[Table]:
@@ -116,6 +129,36 @@ _WANTED = {
     "split": "a folder with train.txt and test.txt",
     "continual": "a folder or tar file of period_0.txt, period_1.txt …",
 }
+
+
+BLEND = "blend:"
+
+
+def _parts(model: str) -> list[str]:
+    """The models that a name stands for: itself, or the members of `blend:one+other`."""
+    if not model.startswith(BLEND):
+        return [model]
+    parts = model.removeprefix(BLEND).split("+")
+    if len(parts) < 2 or len(set(parts)) < len(parts):
+        raise PenchantError(f"--model: {model!r} must name two different models or more, as in blend:ease+ials")
+    return parts
+
+
+def _make(model: str, seed: int, recipe: Recipe, *, ordered: bool) -> Recommender:
+    """A model by its name; a blend learns its weights for the lists of the protocol."""
+    from penchant.evaluation.recommenders import MODELS
+    from penchant.evaluation.recommenders.blend import Blend
+
+    if not model.startswith(BLEND):
+        return MODELS[model](seed)
+    members = [MODELS[part](seed) for part in _parts(model)]
+    hold: Literal["last", "random"] = "last" if ordered else "random"
+    return Blend(members, seed, hold, recipe.filter_seen, recipe.k)
+
+
+def _shares(blend: Blend) -> dict[str, float]:
+    """The weight of each member, of sum 1."""
+    return {model.name: float(weight) for model, weight in zip(blend.models, blend.weights, strict=True)}
 
 
 def _known(option: str, name: str, names: Iterable[str]) -> str:
