@@ -100,6 +100,26 @@ PICTURE_AGE = Age(
     registry=REGISTRY,
     multiprocess_mode="livemin",
 )
+VECTOR_RECALL = Gauge(
+    "penchant_vector_recall",
+    "Share of the truly nearest that searches of the index find, over a sample of requests.",
+    ["source"],
+    registry=REGISTRY,
+    multiprocess_mode="livemin",
+)
+VECTOR_ITEMS = Gauge(
+    "penchant_vector_items", "Items in the index.", ["source"], registry=REGISTRY, multiprocess_mode="livemax"
+)
+VECTOR_BYTES = Gauge(
+    "penchant_vector_bytes", "Memory of the index.", ["source"], registry=REGISTRY, multiprocess_mode="livesum"
+)
+VECTOR_SECONDS = Gauge(
+    "penchant_vector_change_seconds",
+    "Time of the last change of the index.",
+    ["source"],
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
 ARCHIVE_LAG = Gauge(
     "penchant_archive_lag_messages", "Messages not archived yet.", registry=REGISTRY, multiprocess_mode="livemax"
 )

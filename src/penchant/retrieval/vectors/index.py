@@ -19,8 +19,10 @@ class VectorView(Protocol):
     Each vector stands at a place, int32 from 0. Places are of this view: in another an item may stand elsewhere.
     """
 
-    version: int
-    """Grows with every change of the index."""
+    @property
+    def version(self) -> int:
+        """Grows with every change of the index."""
+        ...
 
     @property
     def ids(self) -> NDArray[np.int64]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from math import ceil, sqrt
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.candidates import Retrieved
-from penchant.core.errors import SettingsError
+from penchant.core.extras import library
 from penchant.retrieval.vectors.exact import ExactIndex, ExactView
 from penchant.retrieval.vectors.index import Allowed
 from penchant.retrieval.vectors.places import Places
@@ -24,10 +24,7 @@ _FEW = 4
 
 
 def _faiss() -> Any:
-    try:
-        return import_module("faiss")
-    except ImportError as error:
-        raise SettingsError("an index of clusters needs FAISS: pip install faiss-cpu") from error
+    return library("faiss", extra="faiss", of="an index of clusters")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +145,8 @@ class FaissIndex:
 
     From `least` items on there are clusters, about `2 * sqrt(items)`, of which `probes` are searched. They are made
     anew by `tidy` once an eighth of the items came or left since: one long step (20 seconds for a million) that no
-    reader waits for, but the writer does. FAISS should run one thread (`OMP_NUM_THREADS=1`): with two its tail grows.
+    reader waits for, but the writer does; `begin` gives the same in two, of which the long one needs no writer. FAISS
+    should run one thread (`OMP_NUM_THREADS=1`): with two its tail grows.
     """
 
     def __init__(self, dimensions: int, *, least: int = 200_000, probes: int = 128) -> None:
@@ -157,6 +155,8 @@ class FaissIndex:
         self._least, self._probes = least, probes
         self._recent = ExactIndex(dimensions)
         self._places = Places()
+        self._touched: list[NDArray[np.int64]] | None = None
+        """Ids that changed since clusters were begun that are not taken over yet."""
         self._view = FaissView(0, None, self._recent.view(), probes)
 
     def __len__(self) -> int:
@@ -172,17 +172,19 @@ class FaissIndex:
 
     def put(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         self._recent.put(ids, vectors)  # refuses what cannot be, before anything changed
+        self._touch(ids)
         self._publish(self._without(ids)[0])
 
     def remove(self, ids: NDArray[np.int64]) -> int:
         clusters, gone = self._without(ids)
+        self._touch(ids)
         gone += self._recent.remove(ids)
         self._publish(clusters)
         return gone
 
     def tidy(self) -> bool:
-        if self._is_stale():
-            self._renew()
+        if self.is_stale():
+            self.begin()()()
             return True
         more = self._recent.tidy()
         self._publish(self._view.clusters)
@@ -203,16 +205,30 @@ class FaissIndex:
         self._places.drop(ids, places)
         return replace(clusters, alive=alive), len(ids)
 
-    def _is_stale(self) -> bool:
+    def is_stale(self) -> bool:
+        """Whether the next `tidy` would make the clusters anew."""
         clusters = self._view.clusters
         if clusters is None:
             return len(self) >= self._least
         changed = len(self._recent) + len(clusters.ids) - self._places.count
         return 8 * changed > len(clusters.ids)
 
-    def _renew(self) -> None:
-        """Clusters of all that is there, from its bytes; none where it is less than `least`."""
+    def begin(self) -> Callable[[], Callable[[], None]]:
+        """New clusters of all that is there now, as two steps: the first is long, and may run in another thread.
+
+        It returns the second, which is short and the writer's: what changed meanwhile then stands beside the clusters.
+        """
         view = self._view
+        self._touched = []
+
+        def make() -> Callable[[], None]:
+            made = self._remade(view)
+            return lambda: self._adopt(*made)
+
+        return make
+
+    def _remade(self, view: FaissView) -> tuple[ExactIndex, Places, _Clusters | None]:
+        """Clusters of a view, from its bytes; none where it is less than `least`."""
         ids = view.ids
         taken = np.flatnonzero(ids >= 0)
         recent, places, clusters = ExactIndex(self.dimensions), Places(), None
@@ -224,8 +240,24 @@ class FaissIndex:
             clusters = _Clusters(self._made(view, taken), ids[taken], np.ones(len(taken), np.bool_))
             places.renew(len(taken), [])
             places.add(clusters.ids, np.arange(len(taken)))
-        self._recent, self._places = recent, places
+        return recent, places, clusters
+
+    def _adopt(self, recent: ExactIndex, places: Places, clusters: _Clusters | None) -> None:
+        touched = np.unique(np.concatenate([np.empty(0, np.int64), *(self._touched or ())]))
+        before, self._recent, self._places, self._touched = self._recent.view(), recent, places, None
         self._publish(clusters)
+        if len(touched) == 0:
+            return
+        self.remove(touched)
+        ids = before.ids
+        later = np.flatnonzero(np.isin(ids, touched))
+        for at in range(0, len(later), _AT_ONCE):
+            some = later[at : at + _AT_ONCE]
+            self.put(ids[some], before.vectors(some))
+
+    def _touch(self, ids: NDArray[np.int64]) -> None:
+        if self._touched is not None:
+            self._touched.append(ids)
 
     def _made(self, view: FaissView, taken: NDArray[np.int64]) -> Any:
         faiss = _faiss()
