@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.errors import PenchantError
+from penchant.core.items import Items
 from penchant.evaluation.offline import Log
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Dataset:
     """int64[periods + 1]: period `p` is the rows `bounds[p]` to `bounds[p + 1]` of the log."""
     ordered: bool = True
     """Whether the order of interactions means anything."""
+    catalogue: Items | None = None
+    """What is known of the items: row `i` is the item `i` of the log."""
     traits: sparse.csr_matrix | None = None
     """A row for each item, what it is: attributes, or a vector; lists are diverse by it. None: by who took them."""
 

@@ -119,10 +119,17 @@ def _ask(recipe: Recipe, model: Recommender, one: Round, begin: int, end: int, t
     scores = np.ascontiguousarray(scores, np.float32)
     if recipe.filter_seen:
         scores[cases.owners(), cases.items] = -np.inf
+    if one.candidates is not None:
+        scores[:, ~one.candidates] = -np.inf
     lists = best(scores, answers, first, recipe.k)
     ranked = metrics.listed(lists, answers.astype(np.int64), first)
     for name, measure in recipe.measures.items():
-        tally.add(name, measure(ranked))
+        values = measure(ranked)
+        if one.strata is None:
+            tally.add(name, values)
+        else:
+            for number, label in enumerate(one.strata.names):
+                tally.add(f"{name} {label}", np.where(one.strata.of[begin:end] == number, values, np.nan))
     if recipe.full_mrr:
         ranks = places(scores, answers)
         tally.add("MRR", np.divide(1.0, ranks, out=np.zeros(len(ranks)), where=ranks > 0))

@@ -60,6 +60,15 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Strata:
+    """Kinds of cases."""
+
+    names: tuple[str, ...]
+    of: NDArray[np.int64]
+    """int64[cases]: the kind of each, from 0."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Round:
     """One fit and the cases that follow it."""
 
@@ -70,6 +79,10 @@ class Round:
     """What happens while the cases are asked; a learner is told of it as it happens."""
     at: NDArray[np.int64] | None = None
     """int64[cases], rising: the row of `live` that answers the case."""
+    candidates: NDArray[np.bool_] | None = None
+    """bool[n_items]: what is ranked; None: every item."""
+    strata: Strata | None = None
+    """Each measure is reported for each kind of case apart; None: for all together."""
 
 
 @dataclass(frozen=True, slots=True)
