@@ -62,7 +62,9 @@ def test_all_protocols_read_their_files(lines: Path, tmp_path: Path) -> None:
         f"{user},{item},{4 + item % 2},{user + item}\n" for user in range(20) for item in range(user % 3, 8)
     )
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + ratings)
-    for name, path in (("strong", lines), ("split", tmp_path), ("continual", tmp_path), ("loo-full", tmp_path)):
+    paths = {"strong": lines} | dict.fromkeys(("split", "continual", "loo-full"), tmp_path)
+    paths |= dict.fromkeys(("time-split", "time-split-successive"), tmp_path)
+    for name, path in paths.items():
         told = run("--protocol", name, "--data", path, "--json")
         assert told.exit_code == 0, told.output
         models = [one["model"] for one in json.loads(told.stdout)["models"]]
@@ -71,7 +73,32 @@ def test_all_protocols_read_their_files(lines: Path, tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     assert "popularity (live)" in told.output
     assert "itemknn (live)" not in told.output
-    assert set(RECIPES) == {"loo-full", "strong", "split", "continual"}
+    assert set(paths) <= set(RECIPES)
+
+
+def test_impressions_are_ordered_anew(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    path = tmp_path / "shown.csv"
+    rows = [
+        (u, int(i), 1_700_000_000 + 40_000 * (u % 5) + u, int(rng.random() < 0.4)) for u in range(60) for i in range(4)
+    ]
+    path.write_text("user_id,item_id,timestamp,is_click\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    told = run("--protocol", "per-impression", "--data", path, "--live")
+    assert told.exit_code == 0, told.output
+    for word in (
+        "per-impression v1",
+        "AUC",
+        "NDCG@10 minus chance",
+        "click-rate (live)",
+        "within an hour",
+        "not judged",
+    ):
+        assert word in " ".join(told.output.split()), told.output
+    told = run("--protocol", "per-impression", "--data", path, "--model", "click-rate", "--json")
+    document = json.loads(told.stdout)
+    assert document["models"][0]["model"] == "click-rate"
+    assert document["models"][0]["coverage"] is None
+    assert set(document["models"][0]["figures"]) == {"AUC", "MRR", "NDCG@5", "NDCG@10"}
 
 
 def test_errors_name_the_option_and_the_fix(lines: Path, tmp_path: Path) -> None:
@@ -88,10 +115,18 @@ def test_errors_name_the_option_and_the_fix(lines: Path, tmp_path: Path) -> None
         (("--protocol", "split", "--data", lines), "neither train.txt nor"),
         (("--protocol", "continual", "--data", lines), "--data: "),
         (("--protocol", "strong", "--data", lines, "--live"), "--live: strong asks"),
+        (("--protocol", "time-split", "--data", lines), "has no times"),
+        (("--protocol", "per-impression"), "--data: --protocol per-impression needs a file"),
+        (("--protocol", "per-impression", "--data", tmp_path), "is a folder; give a .parquet"),
+        (("--protocol", "per-impression", "--data", lines), "give a .parquet, .csv or .jsonl"),
+        (("--protocol", "per-impression", "--data", lines, "--model", "ease"), "--model: per-impression has no 'ease'"),
     ):
         result = run(*words)
         assert result.exit_code == 1, words
         assert told in " ".join(result.output.split()), result.output
+    result = run("--protocol", "prequential", "--data", lines)
+    assert result.exit_code == 2
+    assert "leave it out" in result.output
     result = run("--users", "5")
     assert result.exit_code == 2
     assert "--protocol" in result.output

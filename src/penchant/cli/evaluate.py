@@ -47,7 +47,9 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Judge models on --data by a recipe: loo-full, strong, split or continual.", show_default=False
+            help="Judge models on --data by a recipe: loo-full, strong, split, continual, time-split, "
+            "time-split-successive or per-impression; prequential walks through the log of this folder.",
+            show_default=False,
         ),
     ] = None,
     data: Annotated[
@@ -68,7 +70,7 @@ def evaluate(
         bool, typer.Option("--validation", help="With --protocol: judge the validation part; choose settings there.")
     ] = False,
     live: Annotated[
-        bool, typer.Option("--live", help="With --protocol continual: models that can go on learning in the week.")
+        bool, typer.Option("--live", help="With protocols that go on in time: models that can learn of what happens.")
     ] = False,
     dir: Dir = None,
     json: Json = False,
@@ -81,7 +83,8 @@ def evaluate(
     users come after a launch; with --mixed all come in order of time.
 
     With --protocol no folder of ours is needed: models are fitted on a file and judged by a named recipe, beside
-    popularity, recent popularity, item-kNN and published figures for the same data.
+    popularity, recent popularity, item-kNN and published figures for the same data. per-impression orders what was
+    shown inside each impression; prequential is what is done without --protocol.
 
     \b
     penchant evaluate
@@ -89,14 +92,20 @@ def evaluate(
     penchant evaluate --rankings --seed 7
     penchant evaluate --rankings --mixed --seed 7 --folds 5
     penchant evaluate --protocol loo-full --data ratings.csv --model ease --model blend:ease+ials
+    penchant evaluate --protocol time-split --data ratings.csv --model ease-decay
+    penchant evaluate --protocol per-impression --data shown.parquet --live
     penchant evaluate --protocol continual --data periods.tar.gz --users 1000 --live --json
     """
-    if protocol is not None:
+    if protocol is not None and protocol != "prequential":
         run_protocol(protocol, data, model or [], seed=seed, users=users, validation=validation, live=live, json=json)
         return
     for option, given in {
         "--data": data, "--model": model, "--users": users, "--validation": validation, "--live": live
     }.items():  # fmt: skip
+        if given and protocol is not None:
+            raise typer.BadParameter(
+                "prequential walks through the log of this folder; leave it out", param_hint=option
+            )
         if given:
             raise typer.BadParameter("goes with --protocol; add --protocol loo-full, say", param_hint=option)
     if not 0 < share < 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
 from penchant.cli.context import hint, out, print_json
+from penchant.cli.impressions import impressions_report
 from penchant.cli.progress import bars
 from penchant.core.errors import PenchantError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from penchant.evaluation.protocols.recipe import Recipe
     from penchant.evaluation.recommenders.blend import Blend
 
+NONE: Mapping[str, dict[str, float]] = {}
 LIKED = 3.5
 """`strong` counts ratings above it, as published; `loo-full` counts all."""
 
@@ -40,7 +42,14 @@ def run_protocol(
     from penchant.evaluation.recommenders import BASELINES, MODELS
     from penchant.evaluation.recommenders.blend import Blend
 
-    recipe = RECIPES[_known("--protocol", name, RECIPES)]
+    if _known("--protocol", name, (*RECIPES, "per-impression", "prequential")) == "per-impression":
+        options = Options(seed=seed, users=users, part="validation" if validation else "test", live=live)
+        try:
+            _tell(impressions_report(data, models, options), json=json)
+        except Unsuited as error:
+            raise PenchantError(f"--data: {error}") from None
+        return
+    recipe = RECIPES[name]
     for one in models:
         for part in _parts(one):
             _known("--model", part, MODELS)
@@ -60,6 +69,10 @@ def run_protocol(
     except Unsuited as error:
         raise PenchantError(f"--data: {error}") from None
     blends = {one.name: _shares(one) for one in made if isinstance(one, Blend)}
+    _tell(report, blends, json=json)
+
+
+def _tell(report: Report, blends: Mapping[str, dict[str, float]] = NONE, *, json: bool) -> None:
     if json:
         document = report.document()
         for row in document["models"]:
@@ -67,9 +80,12 @@ def run_protocol(
                 row["weights"] = blends[row["model"]]
         print_json(document)
         return
+    recipe, options = report.recipe, report.options
     log = f"{report.data}: {report.interactions:,} interactions, {report.users:,} users, {report.items:,} items"
-    out.print(f"{recipe.name} v{recipe.version}, {options.part}, {report.cases:,} cases, seed {seed}; {log}")
+    out.print(f"{recipe.name} v{recipe.version}, {options.part}, {report.cases:,} cases, seed {options.seed}; {log}")
     out.print(recipe.told)
+    if report.left_out:
+        out.print(report.left_out)
     for table in tables(report):
         out.print(table)
     for blend, weights in blends.items():
@@ -79,7 +95,7 @@ def run_protocol(
 def tables(report: Report) -> Iterable[Table]:
     """The models of a report: how well they did, at what cost, and what others published."""
     names = list(report.rows[0].figures)
-    judged, first = names[1], report.rows[0].name
+    judged, first = names[-1] if report.recipe.name == "per-impression" else names[1], report.rows[0].name
     called = {row.name: f"{row.name} (live)" if row.live else row.name for row in report.rows}
     table = _table("", ("model", *names, f"{judged} minus {first}, 95 %"))
     for row in report.rows:

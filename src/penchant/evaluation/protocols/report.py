@@ -103,9 +103,9 @@ class Row:
             "figures": self.figures,
             "minus the first, 95 %": {name: [one.low, one.high] for name, one in self.behind.items()},
             "by round": self.by_round if len(self.values) > 1 else {},
-            "coverage": self.coverage,
-            "novelty": self.novelty,
-            "gini": self.gini,
+            "coverage": _told(self.coverage),
+            "novelty": _told(self.novelty),
+            "gini": _told(self.gini),
             "beyond": self.beyond,
             "beyond minus the first, 95 %": {name: [one.low, one.high] for name, one in self.beyond_behind.items()},
             "fit_s": round(self.fit_s, 3),
@@ -155,6 +155,15 @@ class Report:
 
 def compared(recipe: Recipe, data: Dataset, rows: list[Row], options: Options) -> Report:
     """The report of these rows, each with its intervals against the first."""
+    behind(rows, options)
+    log = data.log
+    found = published(recipe.name, log) if options.part == "test" else ()
+    cases = sum(len(one) for one in rows[0].groups) if rows else 0
+    return Report(recipe, data.name, options, cases, log.n_users, log.n_items, len(log), rows, found)
+
+
+def behind(rows: list[Row], options: Options) -> None:
+    """Write into each row how far it is from the first."""
     for row in rows[1:]:
         clusters = np.concatenate(row.groups)
         for name in row.figures:
@@ -165,10 +174,6 @@ def compared(recipe: Recipe, data: Dataset, rows: list[Row], options: Options) -
         if names:
             deltas = np.stack([row.beside(name) - rows[0].beside(name) for name in names], axis=1)
             row.beyond_behind = dict(zip(names, paired_bootstraps(deltas, clusters, seed=options.seed), strict=True))
-    log = data.log
-    found = published(recipe.name, log) if options.part == "test" else ()
-    cases = sum(len(one) for one in rows[0].groups) if rows else 0
-    return Report(recipe, data.name, options, cases, log.n_users, log.n_items, len(log), rows, found)
 
 
 def _over(means: list[float]) -> float:
@@ -180,3 +185,8 @@ def _weighted(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     counts = [int((~np.isnan(one)).sum()) for one in parts]
     share = sum(counts) / len(counts)
     return np.concatenate([one * (share / max(n, 1)) for one, n in zip(parts, counts, strict=True)])
+
+
+def _told(figure: float) -> float | None:
+    """For JSON, which has no NaN."""
+    return None if np.isnan(figure) else figure
