@@ -143,7 +143,7 @@ class NearestSessions:
 
 
 @kernel
-def _seat(keys: NDArray[np.int32], key: int) -> int:
+def seat_of(keys: NDArray[np.int32], key: int) -> int:
     """Where in an open table a key is, or would be; -1 is a free seat."""
     mask = len(keys) - 1
     at = home(key, mask)
@@ -153,7 +153,8 @@ def _seat(keys: NDArray[np.int32], key: int) -> int:
 
 
 @kernel
-def _table(entries: int) -> NDArray[np.int32]:
+def table_for(entries: int) -> NDArray[np.int32]:
+    """An open table with nothing in it, at most half full with so many entries."""
     room = 16
     while room < 2 * entries:
         room *= 2
@@ -183,7 +184,7 @@ def _candidates(visits: Visits, past: NDArray[np.int32], length: int, without: i
         places[at] = cursors[at] % len(visits.rows)
     room = min(recent, len(visits.slots))
     slots = np.empty(room, np.int32)
-    seen = _table(room)
+    seen = table_for(room)
     size = 0
     for _ in range(4 * recent):
         turn = 0
@@ -200,7 +201,7 @@ def _candidates(visits: Visits, past: NDArray[np.int32], length: int, without: i
         session = visits.slots[slot]
         if slot == own or visit < session[FIRST] or session[SIZE] - row[PLACE] > length:
             continue
-        seat = _seat(seen, slot)
+        seat = seat_of(seen, slot)
         if seen[seat] < 0:
             seen[seat] = slot
             slots[size] = slot
@@ -222,10 +223,10 @@ def _asked(
     """What the neighbours of weighted items propose, in the order in which it is found; `past` has each item once."""
     events, length = len(visits.rows), numbers.length
     alive = max(visits.clock[0] - events, 0)
-    known = _table(len(past))
+    known = table_for(len(past))
     age_of = np.empty(len(known), np.int64)
     for age in range(len(past)):
-        seat = _seat(known, past[age])
+        seat = seat_of(known, past[age])
         known[seat] = past[age]
         age_of[seat] = age
 
@@ -239,7 +240,7 @@ def _asked(
         at = visit % events
         while visit >= alive and count < length:
             row = visits.rows[at]
-            seat = _seat(known, row[ITEM])
+            seat = seat_of(known, row[ITEM])
             if known[seat] >= 0:
                 age = age_of[seat]
                 if not (shared >> age) & 1:
@@ -264,7 +265,7 @@ def _asked(
     near = np.exp(-np.arange(length) * numbers.nearing)
     items = np.empty(room, np.int32)
     sums = np.zeros(room, np.float64)
-    table = _table(room)
+    table = table_for(room)
     where = np.empty(len(table), np.int32)
     found = 0
     for rank in range(len(chosen)):
@@ -278,7 +279,7 @@ def _asked(
             gain = similarity[rank] * near[abs(place - match)]
             if place < match:
                 gain *= numbers.backward
-            seat = _seat(table, item)
+            seat = seat_of(table, item)
             if table[seat] < 0:
                 table[seat] = item
                 where[seat] = found
@@ -306,15 +307,15 @@ def _joined(
     found = len(items)
     both = np.empty(found + len(more), np.int32)
     total = np.zeros(found + len(more), np.float64)
-    table = _table(len(both))
+    table = table_for(len(both))
     where = np.empty(len(table), np.int32)
     for at in range(found):
-        seat = _seat(table, items[at])
+        seat = seat_of(table, items[at])
         table[seat] = both[at] = items[at]
         total[at] = sums[at]
         where[seat] = at
     for at in range(len(more)):
-        seat = _seat(table, more[at])
+        seat = seat_of(table, more[at])
         if table[seat] < 0:
             table[seat] = both[found] = more[at]
             where[seat] = found

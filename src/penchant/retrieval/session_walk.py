@@ -1,0 +1,296 @@
+"""What the sessions of a picture most like a history propose: the loops of `NearestSessions` over its columns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penchant.core.compile import kernel
+from penchant.retrieval.session_knn import seat_of, table_for
+from penchant.retrieval.topk import top_rows
+
+
+class Columns(NamedTuple):
+    """The arrays of a `SessionTable`."""
+
+    of_row: NDArray[np.int64]
+    sessions: NDArray[np.int64]
+    values: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    times: NDArray[np.int64]
+    heads: NDArray[np.int64]
+
+
+class Numbers(NamedTuple):
+    """The parameters as the loops take them."""
+
+    recent: int
+    nearest: int
+    length: int
+    normalise: float
+    fading: float
+    nearing: float
+    backward: float
+    idf: float
+    own: float
+    onward: float
+    onward_from: int
+
+
+Neighbours = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float64]]
+
+
+@kernel
+def _places(past: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """A table of the items of a history, and the place of each."""
+    known = table_for(len(past))
+    ages = np.empty(len(known), np.int64)
+    for age in range(len(past)):
+        seat = seat_of(known, past[age])
+        known[seat] = past[age]
+        ages[seat] = age
+    return known, ages
+
+
+@kernel
+def _shift(columns: Columns) -> int:
+    """By how much a session is shifted to where it stands in `heads`."""
+    bits = 0
+    while (1 << bits) < len(columns.heads) - 1:
+        bits += 1
+    return 63 - bits
+
+
+@kernel
+def _slot_of(columns: Columns, session: int, shift: int) -> int:
+    """The index of a session, -1 where the sample does not have it."""
+    head = session >> shift
+    low, high = columns.heads[head], columns.heads[head + 1]
+    while low < high:
+        middle = (low + high) >> 1
+        if columns.keys[middle] < session:
+            low = middle + 1
+        else:
+            high = middle
+    return int(low) if low < len(columns.keys) and columns.keys[low] == session else -1
+
+
+@kernel
+def _candidates(columns: Columns, past: NDArray[np.int32], own: NDArray[np.int64], recent: int) -> NDArray[np.int32]:
+    """The sessions that were the last to visit an item of the history, the last first; of `4 * recent` visits."""
+    room = 0
+    for row in past:
+        room += columns.of_row[row + 1] - columns.of_row[row]
+    newest, who = np.empty(room, np.int64), np.empty(room, np.int64)
+    size = 0
+    for row in past:
+        for at in range(columns.of_row[row], columns.of_row[row + 1]):
+            newest[size], who[size] = -columns.values[at], columns.sessions[at]
+            size += 1
+    order = np.argsort(newest, kind="mergesort")
+    shift = _shift(columns)
+    mine = np.empty(len(own), np.int64)
+    for at in range(len(own)):
+        mine[at] = _slot_of(columns, own[at], shift)
+    mine = mine[mine >= 0]
+    slots = np.empty(min(recent, room), np.int32)
+    seen = table_for(len(slots))
+    size = 0
+    for turn in range(min(room, 4 * recent)):
+        slot = _slot_of(columns, who[order[turn]], shift)
+        known = False
+        for one in mine:
+            known = known or one == slot
+        if known:
+            continue
+        seat = seat_of(seen, slot)
+        if seen[seat] < 0:
+            seen[seat] = slot
+            slots[size] = slot
+            size += 1
+            if size == len(slots):
+                break
+    return slots[:size]
+
+
+@kernel
+def neighbours(
+    columns: Columns,
+    past: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    now: int,
+    own: NDArray[np.int64],
+    numbers: Numbers,
+) -> Neighbours:
+    """The nearest sessions, best first: slots, similarities, places of the newest item in common, weights in common.
+
+    `past` has each item once, the newest first.
+    """
+    known, ages = _places(past)
+    slots = _candidates(columns, past, own, numbers.recent)
+    likeness = np.zeros(len(slots), np.float32)
+    matched = np.zeros(len(slots), np.int32)
+    common = np.zeros(len(slots), np.float64)
+    for index in range(len(slots)):
+        slot = slots[index]
+        begin, end = columns.offsets[slot], columns.offsets[slot + 1]
+        oldest = max(begin, end - numbers.length)
+        best = len(past)
+        for at in range(end - 1, oldest - 1, -1):
+            seat = seat_of(known, columns.rows[at])
+            if known[seat] >= 0:
+                common[index] += weight[ages[seat]]
+                if ages[seat] < best:
+                    best = ages[seat]
+                    matched[index] = at - begin
+        total = common[index]
+        if numbers.normalise != 0.0:
+            total /= (end - oldest) ** numbers.normalise
+        if numbers.fading != 0.0:
+            total *= np.exp(-max(now - columns.times[slot], 0) * numbers.fading)
+        likeness[index] = total
+    chosen, similarity = top_rows(likeness, np.ones(len(slots), np.bool_), numbers.nearest, 0.0, -1)
+    return slots[chosen], similarity, matched[chosen], common[chosen]
+
+
+@kernel
+def _asked(
+    columns: Columns,
+    past: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    now: int,
+    own: NDArray[np.int64],
+    numbers: Numbers,
+    sums: NDArray[np.float64],
+) -> NDArray[np.int32]:
+    """Add to `sums`, by row and zero before, what the neighbours propose; returns the rows, as they are found."""
+    slots, similarity, matched, _ = neighbours(columns, past, weight, now, own, numbers)
+    near = np.exp(-np.arange(numbers.length) * numbers.nearing)
+    room = 0
+    for slot in slots:
+        room += min(columns.offsets[slot + 1] - columns.offsets[slot], numbers.length)
+    found = np.empty(room, np.int32)
+    size = 0
+    for rank in range(len(slots)):
+        begin, end = columns.offsets[slots[rank]], columns.offsets[slots[rank] + 1]
+        for at in range(end - 1, max(begin, end - numbers.length) - 1, -1):
+            row = columns.rows[at]
+            gain = similarity[rank] * near[abs(at - begin - matched[rank])]
+            if at - begin < matched[rank]:
+                gain *= numbers.backward
+            if sums[row] == 0.0 and gain > 0.0:
+                found[size] = row
+                size += 1
+            sums[row] += gain
+    if numbers.idf != 0.0:
+        kept = np.float64(len(columns.rows))
+        for at in range(size):
+            row = found[at]
+            sums[row] *= 1.0 + numbers.idf * np.log(kept / (columns.of_row[row + 1] - columns.of_row[row]))
+    return found[:size]
+
+
+@kernel
+def scored(
+    columns: Columns,
+    past: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    now: int,
+    own: NDArray[np.int64],
+    numbers: Numbers,
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The score of every row, 0 where nothing proposes it, and the rows that have one; `past` newest first."""
+    count = len(columns.of_row) - 1
+    sums = np.zeros(count, np.float64)
+    found = _asked(columns, past, weights[len(past) - 1, : len(past)], now, own, numbers, sums)
+    best = 0.0
+    for row in found:
+        best = max(best, sums[row])
+    if numbers.own != 0.0:
+        found = np.append(found, past)
+        for at in range(len(past)):
+            sums[past[at]] += numbers.own * (best if best > 0.0 else 1.0) * weights[len(past) - 1, at]
+    if numbers.onward != 0.0 and best > 0.0:
+        likely = np.zeros(count, np.float32)
+        each = np.empty(len(found), np.int32)
+        size = 0
+        for row in found:
+            if likely[row] == 0:
+                likely[row] = sums[row]
+                each[size] = row
+                size += 1
+        each = each[:size]
+        start, scores = top_rows(likely[each], np.ones(size, np.bool_), numbers.onward_from, 0.0, -1)
+        further = np.zeros(count, np.float64)
+        weight = scores.astype(np.float64) / scores[0]
+        more = _asked(columns, each[start], weight, now, own, numbers, further)
+        most = 0.0
+        for row in more:
+            most = max(most, further[row])
+        if most > 0.0:
+            for row in more:
+                sums[row] += numbers.onward * best / most * further[row]
+            found = np.append(found, more)
+    listed = np.zeros(count, np.float32)
+    rows = np.empty(len(found), np.int32)
+    size = 0
+    for row in found:
+        if listed[row] == 0 and sums[row] > 0.0:
+            listed[row] = sums[row]
+            rows[size] = row
+            size += listed[row] > 0
+    return listed, rows[:size].copy()
+
+
+@kernel
+def credited(
+    columns: Columns,
+    past: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    now: int,
+    own: NDArray[np.int64],
+    numbers: Numbers,
+    wanted: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    """Per wanted row the place in `past` that gave most to its score, -1 where no neighbour proposes it.
+
+    A neighbour's gain is shared among what it has in common with the history, by weight; ties go to the newest.
+    """
+    weight = weights[len(past) - 1, : len(past)]
+    slots, similarity, matched, common = neighbours(columns, past, weight, now, own, numbers)
+    known, ages = _places(past)
+    places = table_for(len(wanted))
+    at_place = np.empty(len(places), np.int64)
+    for at in range(len(wanted)):
+        seat = seat_of(places, wanted[at])
+        places[seat] = wanted[at]
+        at_place[seat] = at
+    near = np.exp(-np.arange(numbers.length) * numbers.nearing)
+    shares = np.zeros((len(wanted), len(past)), np.float64)
+    for rank in range(len(slots)):
+        begin, end = columns.offsets[slots[rank]], columns.offsets[slots[rank] + 1]
+        oldest = max(begin, end - numbers.length)
+        for at in range(oldest, end):
+            seat = seat_of(places, columns.rows[at])
+            if places[seat] < 0:
+                continue
+            gain = similarity[rank] / common[rank] * near[abs(at - begin - matched[rank])]
+            if at - begin < matched[rank]:
+                gain *= numbers.backward
+            for other in range(oldest, end):
+                of = seat_of(known, columns.rows[other])
+                if known[of] >= 0:
+                    shares[at_place[seat], ages[of]] += gain * weight[ages[of]]
+    best = np.full(len(wanted), -1, np.int32)
+    for at in range(len(wanted)):
+        most = 0.0
+        of = at_place[seat_of(places, wanted[at])]
+        for age in range(len(past)):
+            if shares[of, age] > most:
+                most = shares[of, age]
+                best[at] = age
+    return best
