@@ -1,6 +1,7 @@
 """How fast one worker folds a log in partitions: broker and state in memory, so that only our own work counts.
 
-python -m bench.partition_fold [--events 40000] [--users 20000] [--items 5000] [--poll 2000] [--redis URL] [--profile]
+python -m bench.partition_fold [--events 40000] [--users 20000] [--items 5000] [--poll 2000] [--redis URL] [--sessions]
+    [--profile]
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from penchant.core.clock import ManualClock
 from penchant.core.events import Interaction
 from penchant.core.partitions import Layout, Outgoing, PartitionedState, Sender, Sent, decode_body, encode_body
 from penchant.log.memory_partitions import MemoryBroker
+from penchant.retrieval.session_fold import SESSION
 from penchant.settings import parse
 from penchant.stores.memory import MemoryStore
 from penchant.stores.separate import SeparateStores
@@ -85,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=5_000)
     parser.add_argument("--poll", type=int, default=2_000)
     parser.add_argument("--redis", help="keep the state there (an empty one) instead of in memory")
+    parser.add_argument("--sessions", action="store_true", help="keep a sample of sessions as well")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args(arguments)
     # As `penchant stream` does: deeds are many small lists, none of them in a cycle.
@@ -98,7 +101,14 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         state = SeparateStores(lambda _: MemoryStore(fingerprint="f"), broker.layout)
     partners = definition.settings.sources.partners
-    sides = Sides(definition.schema, definition.plan, layout=broker.layout, partners=partners, lateness=2 * 86_400_000)
+    sides = Sides(
+        definition.schema,
+        definition.plan,
+        layout=broker.layout,
+        partners=partners,
+        session=SESSION if options.sessions else None,
+        lateness=2 * 86_400_000,
+    )
     worker = Worker(
         broker.join,
         lambda: Encoding(broker.sender()),

@@ -11,7 +11,7 @@ import numpy as np
 
 from flow.test_crash import _finished
 from flow.world import DAY, HOUR, NOW, bits, folded_at_once, made_up
-from penchant.assembly.parts import Definition
+from penchant.assembly.parts import Definition, session_gap
 from penchant.core.clock import ManualClock
 from penchant.core.errors import LogUnavailable, StateUnavailable
 from penchant.core.events import Event, Impression, Interaction, ItemRemoved, ItemUpdate, UserErased
@@ -75,6 +75,7 @@ def sides_of(definition: Definition, layout: Layout, *, follows_events: bool = F
         definition.plan,
         layout=layout,
         partners=settings.sources.partners,
+        session=session_gap(settings),
         implicit=settings.catalog.implicit,
         lateness=LATENESS,
         follows_events=follows_events,
@@ -364,8 +365,8 @@ def compared(
     Not `joined`: what items have of a person's other deeds and attributes is left out.
     """
     told = Comparison()
-    found = {key: value for values in contents.values() for key, value in values.items() if key[:1] in b"upricn"}
-    for side, records, kinds in (("users", people, b"upr"), ("items", items, b"icn" if joined else b"ic")):
+    found = {key: value for values in contents.values() for key, value in values.items() if key[:1] in b"uprsicnv"}
+    for side, records, kinds in (("users", people, b"uprs"), ("items", items, b"icnv" if joined else b"ic")):
         store = folded_at_once(definition, records)
         expected = {k: v for k, v in dict(store.snapshot().scan(b"")).items() if k[:1] in kinds}
         mine = {k: v for k, v in found.items() if k[:1] in kinds}

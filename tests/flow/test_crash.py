@@ -111,7 +111,7 @@ class Disaster:
     def __init__(self, folder: Path, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.folder = folder
-        self.definition = Definition.of(settings_of())
+        self.definition = Definition.of(settings_of('[surfaces.next]\nsources = [{ name = "session", n = 100 }]'))
         self.clock = ManualClock(NOW)
         self.kills: dict[str, int] = {}
         self.conflicts = 0

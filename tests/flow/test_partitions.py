@@ -24,7 +24,7 @@ FAULTS = {"fail": 0.1, "duplicate": 0.05, "gap": 0.05, "delay": 0.1, "redeliver"
 
 @pytest.fixture(scope="module")
 def definition() -> Definition:
-    return Definition.of(settings_of())
+    return Definition.of(settings_of('[surfaces.next]\nsources = [{ name = "session", n = 100 }]'))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,7 +37,7 @@ from penchant.log.memory_partitions import MemoryBroker
 from penchant.settings import parse
 from penchant.stores.memory import MemoryStore
 from penchant.stores.separate import SeparateStores
-from penchant.stream.deeds import MOST, Act, Telling
+from penchant.stream.deeds import MOST, Act, Telling, Visits
 from penchant.stream.sequencing import BUCKET, Arrivals, Seen, fresh
 from penchant.stream.sides import Sides
 from penchant.stream.worker import Worker
@@ -143,11 +144,11 @@ def events(rng: random.Random, count: int) -> list[Event]:
 def test_state_and_deeds_are_the_same_however_messages_are_cut(seed: int, cuts: set[int]) -> None:
     some = messages(*events(random.Random(seed), 80))
     whole: dict[bytes, bytes] = {}
-    at_once, _ = folded(sides(), some, whole)
+    at_once, _ = folded(sides(session=HOUR), some, whole)
     values: dict[bytes, bytes] = {}
     told: list[Outgoing] = []
     edges = [0, *sorted(cuts), 80]
-    fold = sides()
+    fold = sides(session=HOUR)
     for low, high in itertools.pairwise(edges):
         if high > low:
             told += folded(fold, some[low:high], values, low)[0]
@@ -186,7 +187,7 @@ def test_erasure_drops_all_four_and_later_deeds_start_afresh() -> None:
     values: dict[bytes, bytes] = {}
     update = UserUpdate(user_id="u", attributes={"country": "de"})
     before = messages(click(id="a"), update, UserErased(user_id="u"))
-    _, meta = folded(sides(), before, values)
+    _, meta = folded(sides(session=HOUR), before, values)
     assert set(values) == {META_KEY}
     assert meta.entities == 0
     _, meta = folded(sides(), messages(click(id="a"), start=3), values, 3)
@@ -228,7 +229,7 @@ def test_deeds_are_cut_between_positions_only() -> None:
     telling = Telling(Layout(users=1, items=1))
     acts = [Act(n, NOW, NOW, 0, "", 0, False, "u", {}, [f"i{k}" for k in range(MOST // 2)], -1) for n in range(1, 6)]
     acts.append(Act(6, NOW, NOW, 0, "", 0, False, "u", {}, [f"i{k}" for k in range(2 * MOST)], -1))
-    told = list(telling.told(acts, {}, U0, "s"))
+    told = list(telling.told(acts, Visits({}, np.empty(0, np.int64), np.empty(0, np.int64)), U0, "s"))
     assert [[deed.position for deed in one.body.deeds] for one in told] == [[1, 2], [3, 4], [5], [6]]  # type: ignore[union-attr]
     assert [one.place for one in told] == [(2, 0), (4, 0), (5, 0), (6, 0)]
 
@@ -254,6 +255,8 @@ def test_fingerprints_name_what_state_and_deeds_depend_on() -> None:
     assert listed.fingerprint != one.fingerprint
     assert sides(Layout(users=1, items=4)).deeds_fingerprint != one.deeds_fingerprint
     assert sides(follows_events=True).deeds_fingerprint != one.deeds_fingerprint
+    gaps = {sides(session=gap).deeds_fingerprint for gap in (None, 1, 2)}
+    assert len(gaps) == 3
 
 
 class Away:

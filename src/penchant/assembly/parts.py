@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penchant.catalog.fold import CatalogFold
-from penchant.core.clock import Clock, EventClock, SystemClock
+from penchant.core.clock import Clock, EventClock, Millis, SystemClock
 from penchant.core.errors import SettingsError
 from penchant.core.fold import Fold
 from penchant.core.hashing import fingerprint
@@ -19,6 +19,7 @@ from penchant.features.plan import Plan, compile_plan
 from penchant.features.reader import Reader
 from penchant.log.sqlite import SqliteLog
 from penchant.retrieval.covisit_fold import CovisitFold
+from penchant.retrieval.session_fold import SESSION, SessionFold
 from penchant.settings import Settings, duration, without_password
 from penchant.stores.memory import MemoryStore
 from penchant.stores.sqlite import SqliteStore
@@ -46,9 +47,11 @@ class Definition:
     def folds(self) -> Sequence[Fold]:
         """The folds, in the order in which a runner applies them; each call gives new ones, for one runner."""
         settings = self.settings
+        gap = session_gap(settings)
         return (
             CatalogFold(self.schema, implicit=settings.catalog.implicit),
             CovisitFold(self.schema, settings.sources.partners),
+            *(() if gap is None else (SessionFold(self.schema, gap),)),
             FeatureFold(self.plan, self.schema),
         )
 
@@ -77,6 +80,12 @@ class Parts:
         """Close the log and the state."""
         self.log.close()
         self.store.close()
+
+
+def session_gap(settings: Settings) -> Millis | None:
+    """After how long without a visit a session is over; None where no surface asks for sessions: none are kept then."""
+    listed = any(ref.name == "session" for surface in settings.surfaces.values() for ref in surface.sources)
+    return SESSION if listed else None
 
 
 def clock_of(settings: Settings) -> Clock:

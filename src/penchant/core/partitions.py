@@ -79,7 +79,8 @@ class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Made by the fold of the user partition, the same however often it is folded. `position`, `ts` and `ingested_at` are
     those of the record there; `user` is the person's `hash_id` (that of "" for somebody erased) and `attributes` the
     person's category and tags attributes at that position; `action` is "" for an impression; `pairs` are the counts of
-    co-visitation to add, in order: an item of this partition and the `hash_id`s of its partners.
+    co-visitation to add, in order: an item of this partition and the `hash_id`s of its partners. `visit` is of whom a
+    sample of sessions is kept: the session that visits the one item, and `time << 16 | place` in it.
     """
 
     position: int
@@ -93,6 +94,7 @@ class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attributes: dict[str, AttributeValue]
     items: list[str]
     pairs: list[tuple[str, list[int]]]
+    visit: tuple[int, int] | None = None
 
 
 class Deeds(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from penchant.core.clock import Millis
 from penchant.core.events import AttributeValue
 from penchant.core.hashing import hash_id
@@ -24,6 +27,15 @@ _NOBODY = hash_id("")
 
 Pairs = tuple[int, str, list[int]]
 """The item partition of an item, the item, and the hashes of its partners."""
+
+
+class Visits(NamedTuple):
+    """What visits mean beside touches, by the number of the visit."""
+
+    pairs: Mapping[int, Sequence[Pairs]]
+    sessions: NDArray[np.int64]
+    """The session of each visit, -1 for none; empty where no sample of sessions is kept."""
+    values: NDArray[np.int64]
 
 
 class Act(NamedTuple):
@@ -58,16 +70,19 @@ class Telling:
             number = self._numbers[item_id] = self._layout.item(item_id).number
         return number
 
-    def told(
-        self, acts: Iterable[Act], pairs: Mapping[int, Sequence[Pairs]], partition: Partition, source: str
-    ) -> Iterator[Outgoing]:
-        """The messages of one user partition, in order within each item partition; `pairs` by visit."""
+    def told(self, acts: Iterable[Act], visits: Visits, partition: Partition, source: str) -> Iterator[Outgoing]:
+        """The messages of one user partition, in order within each item partition."""
+        pairs, sessions, values = visits.pairs, visits.sessions.tolist(), visits.values.tolist()
+        walked = len(sessions)
         by_number: dict[int, list[Deed]] = {}
         for act in acts:
             paired = pairs.get(act.visit)
+            visit = None
+            if 0 <= act.visit < walked and sessions[act.visit] >= 0:
+                visit = sessions[act.visit], values[act.visit]
             if paired is None and len(act.items) == 1:
                 item_id = act.items[0]
-                by_number.setdefault(self.number(item_id), []).append(_deed(act, [item_id], []))
+                by_number.setdefault(self.number(item_id), []).append(_deed(act, [item_id], [], visit))
                 continue
             items: dict[int, list[str]] = {}
             for item_id in act.items:
@@ -76,7 +91,7 @@ class Telling:
             for number, item_id, partners in paired or ():
                 counts.setdefault(number, []).append((item_id, partners))
             for number in items.keys() | counts.keys():
-                deed = _deed(act, items.get(number, []), counts.get(number, []))
+                deed = _deed(act, items.get(number, []), counts.get(number, []), visit)
                 by_number.setdefault(number, []).append(deed)
         for number in sorted(by_number):
             for deeds in _cut(by_number[number]):
@@ -85,12 +100,12 @@ class Telling:
                 yield Outgoing(target, str(partition), source, place, None, Deeds(deeds))
 
 
-def _deed(act: Act, items: list[str], pairs: list[tuple[str, list[int]]]) -> Deed:
+def _deed(act: Act, items: list[str], pairs: list[tuple[str, list[int]]], visit: tuple[int, int] | None) -> Deed:
     position, ts, ingested_at, verdict, action, q, present, user_id, attributes, _, _ = act
     if not items:  # only pairs: who did what is told where the item is
         return Deed(position, ts, ingested_at, verdict, "", 0, False, _NOBODY, {}, items, pairs)
     user = hash_id(user_id)
-    return Deed(position, ts, ingested_at, verdict, action, q, present, user, attributes, items, pairs)
+    return Deed(position, ts, ingested_at, verdict, action, q, present, user, attributes, items, pairs, visit)
 
 
 def _cut(deeds: list[Deed]) -> Iterator[list[Deed]]:

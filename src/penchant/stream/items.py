@@ -12,10 +12,11 @@ from penchant.core.log import ACCEPTED
 from penchant.core.partitions import Deed, Deeds, Message, Sent
 from penchant.core.schema import Schema
 from penchant.core.stamping import stamped
-from penchant.core.state import Key, catalog_key, item_key, neighbours_key
+from penchant.core.state import Key, catalog_key, item_key, neighbours_key, visits_key
 from penchant.features.plan import Plan
 from penchant.features.sides import FeatureSide, Gathering
 from penchant.retrieval.covisit_fold import counted
+from penchant.retrieval.session_fold import visited
 from penchant.stream.batches import Batch
 from penchant.stream.deeds import INDEX_BITS
 from penchant.stream.sequencing import Arrivals, Seen, seen_key
@@ -24,7 +25,7 @@ _LAST = (1 << INDEX_BITS) - 1
 
 
 class ItemsFold:
-    """Keeps `c`, `i`, `n`, `d` and `#rows` of item partitions; many in one call. Rows count within a partition."""
+    """Keeps `c`, `i`, `n`, `v`, `d` and `#rows` of item partitions; many in one call. Rows count within a partition."""
 
     def __init__(self, schema: Schema, plan: Plan, *, implicit: bool, arrivals: Arrivals) -> None:
         self.implicit = implicit
@@ -41,6 +42,8 @@ class ItemsFold:
                     for item_id in deed.items:
                         keys[catalog_key(item_id)] = None
                         keys[item_key(item_id)] = None
+                    if deed.visit is not None:
+                        keys[visits_key(deed.items[0])] = None
                     for item_id, _ in deed.pairs:
                         keys[neighbours_key(item_id)] = None
             else:
@@ -57,8 +60,9 @@ class ItemsFold:
         paired: list[tuple[Batch, Key]] = []
         tables: list[int] = []
         partners: list[int] = []
+        visits = Visits()
         for batch in batches:
-            _Walk(self, batch, gathering, touched, paired, tables, partners).go()
+            _Walk(self, batch, gathering, touched, paired, tables, partners, visits).go()
         blobs = gathering.merged([batch.values[key] for batch, key in touched])
         for (batch, key), blob in zip(touched, blobs, strict=True):
             batch.put(key, blob)
@@ -66,6 +70,34 @@ class ItemsFold:
             old = [batch.values[key] for batch, key in paired]
             counts = counted(old, np.array(tables, np.int64), np.array(partners, np.int64))
             for (batch, key), blob in zip(paired, counts, strict=True):
+                batch.put(key, blob)
+        visits.put()
+
+
+class Visits:
+    """The visits of a batch to items of which a sample of sessions is kept."""
+
+    def __init__(self) -> None:
+        self._places: dict[Key, int] = {}
+        self._batches: list[Batch] = []
+        self._visits: list[int] = []
+
+    def add(self, batch: Batch, item_id: str, visit: tuple[int, int]) -> None:
+        """A visit; an item is in one partition, so its key names it."""
+        key = visits_key(item_id)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = len(self._places)
+            self._batches.append(batch)
+        self._visits += (place, *visit)
+
+    def put(self) -> None:
+        """Fold them into what the items keep."""
+        if self._visits:
+            visits = np.array(self._visits, np.int64).reshape(-1, 3)
+            old = [batch.values[key] for batch, key in zip(self._batches, self._places, strict=True)]
+            new = visited(old, visits[:, 0].copy(), visits[:, 1].copy(), visits[:, 2].copy())
+            for batch, key, blob in zip(self._batches, self._places, new, strict=True):
                 batch.put(key, blob)
 
 
@@ -81,12 +113,14 @@ class _Walk:
         paired: list[tuple[Batch, Key]],
         tables: list[int],
         partners: list[int],
+        visits: Visits,
     ) -> None:
         self._fold = fold
         self._batch = batch
         self._gathering = gathering
         self._touched, self._paired = touched, paired
         self._tables, self._partners = tables, partners
+        self._visits = visits
         self._items: dict[str, int] = {}
         self._pairs: dict[str, int] = {}
         self._named: set[str] = set()
@@ -147,6 +181,8 @@ class _Walk:
                         at = position + min(index, _LAST)
                         add(item, deed.ts, at, ingested_at, code, deed.q, deed.present, deed.user, keys)
                         index += 1
+            if deed.visit is not None:
+                self._visits.add(self._batch, deed.items[0], deed.visit)
             for item_id, partners in deed.pairs:
                 table = self._pairs.get(item_id)
                 if table is None:

@@ -12,6 +12,7 @@ from penchant.core.schema import Schema
 from penchant.core.state import Key
 from penchant.features.plan import Plan
 from penchant.retrieval.covisit_fold import CovisitFold
+from penchant.retrieval.session_fold import SessionFold
 from penchant.stream.batches import Batch
 from penchant.stream.deeds import Telling
 from penchant.stream.items import ItemsFold
@@ -25,7 +26,8 @@ class Sides:
     """The fold of user partitions and of item partitions by one definition.
 
     `fingerprint` names what the state is a function of (beside the log), `deeds_fingerprint` what the deeds are;
-    definitions that agree in the latter share them. Remembers what it has seen of items, so that it is for one thread.
+    definitions that agree in the latter share them. With `session`, a sample of sessions is kept, each of which is over
+    after so long without a visit. Remembers what it has seen of items, so that it is for one thread.
     """
 
     def __init__(
@@ -35,13 +37,16 @@ class Sides:
         *,
         layout: Layout,
         partners: int,
+        session: Millis | None = None,
         implicit: bool = False,
         lateness: Millis,
         follows_events: bool = False,
     ) -> None:
         arrivals = Arrivals(lateness, follows_events)
         self.layout = layout
-        self.users = UsersFold(schema, plan, partners=partners, arrivals=arrivals, telling=Telling(layout))
+        self.users = UsersFold(
+            schema, plan, partners=partners, session=session, arrivals=arrivals, telling=Telling(layout)
+        )
         self.items = ItemsFold(schema, plan, implicit=implicit, arrivals=arrivals)
         self.deeds_fingerprint = fingerprint(
             "deeds",
@@ -50,6 +55,7 @@ class Sides:
             f"{layout.users} {layout.items} {lateness} {follows_events}",
             *(f"{action.name}:{action.scale}" for action in schema.actions.values()),
             *self.users.told,
+            *(() if session is None else (SessionFold(schema, session).fingerprint,)),
         )
         self.fingerprint = fingerprint(
             "sides",

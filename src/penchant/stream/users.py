@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+import numpy as np
+
 from penchant.catalog.profiles import UserProfiles
+from penchant.core.clock import Millis
 from penchant.core.events import AttributeValue, Impression, Interaction, UserErased, UserUpdate
 from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED
@@ -15,24 +18,35 @@ from penchant.core.state import Key, profile_key, user_key
 from penchant.features.plan import Plan
 from penchant.features.sides import FeatureSide, Gathering
 from penchant.retrieval.covisit_fold import Turns, positive_actions, recent_key
+from penchant.retrieval.session_fold import Walks, session_key
 from penchant.stream.batches import Batch
-from penchant.stream.deeds import Act, Pairs, Telling
+from penchant.stream.deeds import Act, Pairs, Telling, Visits
 from penchant.stream.sequencing import GONE_KEY, Arrivals, Seen, seen_key
 
 _NO_ATTRIBUTES: dict[str, AttributeValue] = {}
 
 
 class UsersFold:
-    """Keeps `u`, `p`, `r` and `d` of people; many partitions in one call, as nobody is in two.
+    """Keeps `u`, `p`, `r`, `d` and with `session` `s` of people; many partitions in one call, as nobody is in two.
 
-    `erased` drops all four; what a person does later starts afresh. Attributes of items are those that came with the
+    `erased` drops all of them; what a person does later starts afresh. Attributes of items are those that came with the
     event, so no item is ever read.
     """
 
-    def __init__(self, schema: Schema, plan: Plan, *, partners: int, arrivals: Arrivals, telling: Telling) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        plan: Plan,
+        *,
+        partners: int,
+        session: Millis | None = None,
+        arrivals: Arrivals,
+        telling: Telling,
+    ) -> None:
         self.actions = schema.actions
         self.positive = positive_actions(schema)
         self.partners = partners
+        self.session = session
         self.arrivals = arrivals
         self.telling = telling
         self.features = FeatureSide(plan, plan.user, schema)
@@ -58,6 +72,8 @@ class UsersFold:
                 keys[profile_key(user_id)] = None
             if kind is Interaction and event.action in self.positive:  # type: ignore[union-attr]
                 keys[recent_key(user_id)] = None
+                if self.session is not None:
+                    keys[session_key(user_id)] = None
             if message.event_id is not None:
                 keys[seen_key(user_id)] = None
         return keys
@@ -65,7 +81,9 @@ class UsersFold:
     def fold(self, batches: Sequence[Batch], sources: Sequence[str] | None) -> list[Outgoing]:
         """Fold the batches; returns their deeds under these sources, one a batch (None: no deeds are made)."""
         gathering, turns = self.features.gathering(), Turns(self.partners)
-        walks = [_Walk(self, batch, gathering, turns) for batch in batches]
+        sessions = None if self.session is None else Walks(self.session)
+        walked: list[_Slot] = []
+        walks = [_Walk(self, batch, gathering, turns, sessions, walked) for batch in batches]
         touched: list[_Slot] = []
         turned: list[_Slot] = []
         for walk in walks:
@@ -76,15 +94,24 @@ class UsersFold:
         for slot, blob in zip(turned, turns.turned([slot.blob for slot in turned]), strict=True):
             if slot.alive:
                 slot.batch.put(slot.key, blob)
+        if sessions is not None:
+            for slot, blob in zip(walked, sessions.walked([slot.blob for slot in walked]), strict=True):
+                if slot.alive:
+                    slot.batch.put(slot.key, blob)
         for walk in walks:
             walk.finish()
         if sources is None:
             return []
-        pairs = self._paired(turns)
+        none = np.empty(0, np.int64)
+        visits = Visits(
+            self._paired(turns),
+            none if sessions is None else sessions.sessions,
+            none if sessions is None else sessions.values,
+        )
         told: list[Outgoing] = []
         for walk, source in zip(walks, sources, strict=True):
             acts = [act for act in walk.acts if act.position > walk.batch.meta.told]
-            told += self.telling.told(acts, pairs, walk.batch.partition, source)
+            told += self.telling.told(acts, visits, walk.batch.partition, source)
         return told
 
     def _paired(self, turns: Turns) -> dict[int, list[Pairs]]:
@@ -116,12 +143,22 @@ class _Slot:
 class _Walk:
     """One batch, message by message."""
 
-    def __init__(self, fold: UsersFold, batch: Batch, gathering: Gathering, turns: Turns) -> None:
+    def __init__(
+        self,
+        fold: UsersFold,
+        batch: Batch,
+        gathering: Gathering,
+        turns: Turns,
+        sessions: Walks | None,
+        walked: list[_Slot],
+    ) -> None:
         self.fold = fold
         self.batch = batch
         self.acts: list[Act] = []
         self._gathering = gathering
         self._turns = turns
+        self._sessions, self._walked = sessions, walked
+        self._live: dict[str, _Slot] = {}
         self._users: dict[str, _Slot] = {}
         self._recent: dict[str, _Slot] = {}
         self._erased: set[str] = set()
@@ -184,6 +221,8 @@ class _Walk:
             if event.action in fold.positive:
                 visit = len(self._turns)
                 self._turns.add(self._newest(user_id, turned).number, item_id, ts, position)
+                if self._sessions is not None:
+                    self._sessions.add(self._session(user_id).number, user_id, item_id, ts)
         attributes = self._attributes(user_id)
         self.acts.append(
             Act(position, ts, ingested_at, verdict, event.action, q, present, user_id, attributes, (item_id,), visit)
@@ -217,7 +256,7 @@ class _Walk:
         batch = self.batch
         if self._has_state(user_id):
             batch.meta.entities -= 1
-        for slots in (self._users, self._recent):
+        for slots in (self._users, self._recent, self._live):
             slot = slots.pop(user_id, None)
             if slot is not None:
                 slot.alive = False
@@ -227,6 +266,8 @@ class _Walk:
         self._seen.pop(seen_key(user_id), None)
         for key in (user_key(user_id), recent_key(user_id), seen_key(user_id)):
             batch.put(key, None)
+        if self._sessions is not None:
+            batch.put(session_key(user_id), None)
 
     def _user(self, user_id: str, touched: list[_Slot]) -> _Slot:
         slot = self._users.get(user_id)
@@ -240,6 +281,12 @@ class _Walk:
         slot = self._recent.get(user_id)
         if slot is None:
             slot = self._recent[user_id] = self._slot(user_id, recent_key(user_id), turned)
+        return slot
+
+    def _session(self, user_id: str) -> _Slot:
+        slot = self._live.get(user_id)
+        if slot is None:
+            slot = self._live[user_id] = self._slot(user_id, session_key(user_id), self._walked)
         return slot
 
     def _slot(self, user_id: str, key: Key, slots: list[_Slot]) -> _Slot:

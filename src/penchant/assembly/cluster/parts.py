@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penchant.assembly.parts import Definition, clock_of
+from penchant.assembly.parts import Definition, clock_of, session_gap
 from penchant.core.clock import Clock
 from penchant.core.errors import SettingsError
 from penchant.core.outbox import Outbox
@@ -65,6 +65,7 @@ class ClusterParts:
             self.definition.plan,
             layout=self.layout,
             partners=settings.sources.partners,
+            session=session_gap(settings),
             implicit=settings.catalog.implicit,
             lateness=duration(settings.log.lateness, "log.lateness"),
             follows_events=settings.clock.source == "events",
