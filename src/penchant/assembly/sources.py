@@ -13,6 +13,7 @@ from penchant.retrieval.fresh import Fresh
 from penchant.retrieval.ials import Ials
 from penchant.retrieval.linear import Ease
 from penchant.retrieval.popular import Popular
+from penchant.retrieval.vector_source import Vectors
 from penchant.settings import Settings, duration
 from penchant.training.models import Models
 
@@ -29,14 +30,25 @@ SOURCES: Mapping[str, tuple[Build, str]] = {
     "ease": (lambda name, _s, m: Ease(name, m.get(name)), "a linear item-item model over the live history"),
     "ials": (lambda name, _s, m: Ials(name, m.get(name)), "factors of items and of the live history"),
     "content": (lambda name, _s, _m: Content(name), "items with attributes like those of the user's newest ones"),
+    "vectors": (lambda name, s, _m: Vectors(name, vector_attribute(s)), "items near the user's newest, by vectors"),
 }
 """Name → how it is built, and what it proposes."""
 
 SCORING = ("ease", "covisit", "content")
 """Sources whose score of every candidate is a feature column, on every surface alike."""
 
-SCORING_IF_LISTED = ("ials",)
+SCORING_IF_LISTED = ("ials", "vectors")
 """Those whose score is one where any surface lists them."""
+
+
+def vector_attribute(settings: Settings) -> str | None:
+    """The item attribute that `vectors` reads: the one that settings name, or the first; None without any."""
+    vectors = [name for name, kind in settings.attributes.item.items() if kind.startswith("vector:")]
+    named = settings.sources.vector
+    if named is not None and named not in vectors:
+        there = ", ".join(vectors) or "none"
+        raise SettingsError(f"sources.vector: {named!r} is no vector of [attributes.item]; there are: {there}")
+    return named or next(iter(vectors), None)
 
 
 def scoring_sources(listed: Iterable[str]) -> tuple[str, ...]:

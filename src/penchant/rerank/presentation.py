@@ -18,6 +18,7 @@ KINDS: Mapping[str, str] = {
     "ease": "because",
     "covisit": "because",
     "content": "because",
+    "vectors": "because",
     "fresh": "new",
     "popular_near": "popular_near",
     "popular_segment": "popular_near",

@@ -83,6 +83,8 @@ class Sources(Table, frozen=True):
     """How long an item counts as new."""
     released: str | None = None
     """A timestamp attribute that says when an item came out; without it the first `item` event does."""
+    vector: str | None = None
+    """The item attribute (vector) that `vectors` goes by; without it the first one that is declared."""
     partners: Annotated[int, msgspec.Meta(ge=1, le=50)] = 8
     """Co-visitation: with how many of the user's newest items a new one is paired."""
 
