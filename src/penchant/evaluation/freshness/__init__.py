@@ -5,7 +5,7 @@ from __future__ import annotations
 from penchant.evaluation.freshness.curve import COMPONENTS, Curve, Point
 from penchant.evaluation.freshness.frequent import Frequent
 from penchant.evaluation.freshness.intervals import Interval, parse, seen
-from penchant.evaluation.freshness.measure import PLAN, Plan, measure
+from penchant.evaluation.freshness.measure import PLAN, Plan, best_counters, measure
 from penchant.evaluation.freshness.walk import Engine, Variant, walk
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Plan",
     "Point",
     "Variant",
+    "best_counters",
     "measure",
     "parse",
     "seen",

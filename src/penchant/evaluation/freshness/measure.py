@@ -15,7 +15,7 @@ from penchant.evaluation.datasets import Dataset, Unsuited
 from penchant.evaluation.freshness.curve import COMPONENTS, Curve, Point, gains
 from penchant.evaluation.freshness.intervals import Interval, Unit, parse
 from penchant.evaluation.freshness.walk import Engine, Variant, walk
-from penchant.evaluation.offline import Log
+from penchant.evaluation.offline import Learner, Log
 
 Tell = Callable[[str, int, int], None]
 
@@ -30,12 +30,14 @@ class Plan:
 
     intervals: tuple[Interval, ...] = _DAILY
     unit: Unit = "time"
-    refit: Interval = parse("1h")[0][0]
+    refit: Interval = parse("1d")[0][0]
     """Models are fitted no more often than this."""
     k: int = 10
     share: float = 0.1
     users: int | None = None
     """Ask for at most so many users, drawn with the seed; everybody's events are learned from."""
+    cases: int | None = None
+    """Ask for at most so many interactions, drawn with the seed of those of all users that are judged."""
     seed: int = 7
     part: Literal["test", "validation"] = "test"
     filter_seen: bool = True
@@ -49,6 +51,25 @@ class Plan:
 PLAN = Plan()
 
 
+def best_counters(data: Dataset, choices: Sequence[Callable[[], Learner]], plan: Plan = PLAN) -> Callable[[], Learner]:
+    """Which counters have, alone and at once, the best NDCG on the rows before those that are judged."""
+    begin, end = _window(data, plan)
+    rows = _before(data.log, begin, end, plan)
+    if len(choices) == 1 or not len(rows):
+        return choices[0]
+    now = Interval(0.0, "0")
+    found = []
+    for counters in choices:
+        engine = Engine(counters, counters, counters)  # the others have no weight, and are not made
+        alone = Variant(now, now, now, now, (1.0, 0.0, 0.0))
+        walked = walk(
+            data.log, engine, rows, [alone],
+            begin=begin - (end - begin), unit=plan.unit, filter_seen=plan.filter_seen, depth=plan.depth,
+        )  # fmt: skip
+        found.append(gains(walked.ranks[0], plan.k)[f"NDCG@{plan.k}"])
+    return choices[_best(found)]
+
+
 def measure(data: Dataset, engine: Engine, plan: Plan = PLAN, progress: Tell = lambda *_: None) -> Curve:
     """Quality by component and interval, prequentially.
 
@@ -60,19 +81,13 @@ def measure(data: Dataset, engine: Engine, plan: Plan = PLAN, progress: Tell = l
     """
     begun = time.perf_counter()
     log = data.log
-    if not data.ordered:
-        raise Unsuited(f"{data.name} has no order; a freshness curve needs a log in order of time")
-    if plan.unit == "time" and log.times is None:
-        raise Unsuited(f"{data.name} has no times; give numbers of events: --every 0,100,1k,10k,never")
-    size = round(plan.share * len(log))
-    end = len(log) if plan.part == "test" else len(log) - size
-    begin = end - size
-    if size < 1 or begin - size < 1:
-        raise Unsuited(f"{data.name} has {len(log):,} interactions, too few for a share of {plan.share:g}")
+    begin, end = _window(data, plan)
     rows = askable(log, begin, end, plan)
     if not len(rows):
-        raise Unsuited(f"{data.name}: nothing to ask in the newest {size:,} rows; users that come back are needed")
-    weights = plan.weights or _chosen(log, engine, begin - size, begin, plan, progress)
+        raise Unsuited(
+            f"{data.name}: nothing to ask in the {end - begin:,} rows that are judged; users that come back are needed"
+        )
+    weights = plan.weights or _chosen(log, engine, begin, end, plan, progress)
     variants, fresh = _variants(plan, weights)
     walked = walk(
         log, engine, rows, list(variants.values()),
@@ -108,6 +123,21 @@ def measure(data: Dataset, engine: Engine, plan: Plan = PLAN, progress: Tell = l
     )  # fmt: skip
 
 
+def _window(data: Dataset, plan: Plan) -> tuple[int, int]:
+    """The rows that are judged; raises `Unsuited` where the log cannot be walked through."""
+    log = data.log
+    if not data.ordered:
+        raise Unsuited(f"{data.name} has no order; a freshness curve needs a log in order of time")
+    if plan.unit == "time" and log.times is None:
+        raise Unsuited(f"{data.name} has no times; give numbers of events: --every 0,100,1k,10k,never")
+    size = round(plan.share * len(log))
+    end = len(log) if plan.part == "test" else len(log) - size
+    begin = end - size
+    if size < 1 or begin - size < 1:
+        raise Unsuited(f"{data.name} has {len(log):,} interactions, too few for a share of {plan.share:g}")
+    return begin, end
+
+
 def askable(log: Log, begin: int, end: int, plan: Plan) -> NDArray[np.int64]:
     """The rows from `begin` to `end` that are asked for."""
     order = np.argsort(log.users, kind="stable")
@@ -120,13 +150,23 @@ def askable(log: Log, begin: int, end: int, plan: Plan) -> NDArray[np.int64]:
         taken[np.unique(pairs, return_index=True)[1]] = True
         asked &= taken[begin:end]
     rows = begin + np.flatnonzero(asked)
-    if plan.users is None:
-        return rows
     known = np.unique(log.users[rows])
-    if len(known) > plan.users:
+    if plan.users is not None and len(known) > plan.users:
         drawn = np.random.default_rng(plan.seed).choice(known, plan.users, replace=False)
         rows = rows[np.isin(log.users[rows], drawn)]
-    return rows
+    return _drawn(rows, plan.cases, plan.seed)
+
+
+def _drawn(rows: NDArray[np.int64], most: int | None, seed: int) -> NDArray[np.int64]:
+    if most is None or len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def _before(log: Log, begin: int, end: int, plan: Plan) -> NDArray[np.int64]:
+    """What is asked for to choose by: as many rows before those that are judged, drawn."""
+    rows = askable(log, begin - (end - begin), begin, plan)
+    return _drawn(rows, plan.choosing, plan.seed)
 
 
 _Key = tuple[str, Interval, bool]
@@ -168,16 +208,14 @@ def _variants(plan: Plan, weights: tuple[float, float, float]) -> tuple[dict[_Ke
 
 def _chosen(log: Log, engine: Engine, begin: int, end: int, plan: Plan, progress: Tell) -> tuple[float, float, float]:
     """The weights with the best NDCG before what is judged, everything fresh but the model, which is fitted once."""
-    rows = askable(log, begin, end, plan)
+    rows = _before(log, begin, end, plan)
     if not len(rows):
         return (1 / 3, 1 / 3, 1 / 3)
-    drawn = np.random.default_rng(plan.seed).choice(len(rows), min(plan.choosing, len(rows)), replace=False)
-    rows = rows[np.sort(drawn)]
     now, never = Interval(0.0, "0"), Interval(float("inf"), "never")
     grid = [(a / _GRID, b / _GRID, (_GRID - a - b) / _GRID) for a in range(_GRID + 1) for b in range(_GRID + 1 - a)]
     walked = walk(
         log, engine, rows, [Variant(now, now, now, never, one) for one in grid],
-        begin=begin, unit=plan.unit, filter_seen=plan.filter_seen, depth=plan.depth,
+        begin=begin - (end - begin), unit=plan.unit, filter_seen=plan.filter_seen, depth=plan.depth,
         progress=lambda done, total: progress("weights", done, total),
     )  # fmt: skip
     return grid[_best([gains(one, plan.k)[f"NDCG@{plan.k}"] for one in walked.ranks])]
