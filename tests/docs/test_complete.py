@@ -61,6 +61,8 @@ SECTIONS = {
     settings.Select: "## `[surfaces.NAME.select]`",
     settings.Cap: "### One entry of `caps`",
     settings.Explore: "### `explore`",
+    settings.New: "### `new`",
+    settings.Curated: "### `[sources.lists.NAME]`",
     settings.Experiment: "## `[experiments.NAME]`",
     settings.Arm: "### One entry of `arms`",
     settings.Training: "## `[training]`",

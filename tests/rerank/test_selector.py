@@ -13,7 +13,7 @@ from penchant.core.errors import ContractError, SettingsError
 from penchant.core.query import Query
 from penchant.core.schema import Attribute, Schema
 from penchant.rerank.selector import SlateSelector, best_first
-from penchant.settings import Cap, Explore, Select
+from penchant.settings import Cap, Explore, New, Select
 from penchant.testing.contracts.stage import SelectorContract, random_candidates
 from penchant.testing.oracles import rerank as oracle
 from penchant.testing.strategies import generators, make_items, make_query, random_items, random_query
@@ -43,11 +43,19 @@ def selects() -> st.SearchStrategy[Select]:
         caps=st.lists(caps(), max_size=3),
         explore=st.builds(Explore, policy=st.sampled_from(["none", "epsilon"]), share=st.sampled_from([0.0, 0.3, 1.0])),
         pool=st.sampled_from([1, 4, 100]),
+        new=st.builds(New, slots=st.sampled_from([0, 0, 1, 3, 50]), below=st.sampled_from([1, 3])),
     )
 
 
 def world(rng: np.random.Generator) -> tuple[Query, Candidates]:
-    query = random_query(rng, random_items(rng, int(rng.integers(0, 30))))
+    items = random_items(rng, int(rng.integers(0, 30)))
+    shown = rng.choice([0, 2, 9, np.nan], (items.count, 1)).astype(np.float32)
+    items = replace(
+        items,
+        feature_names=(*items.feature_names, "total_impression"),
+        features=np.concatenate([items.features, shown], axis=1),
+    )
+    query = random_query(rng, items)
     candidates = random_candidates(rng, query)
     rank_only = candidates.rows if rng.random() < 0.2 else None
     return replace(query, size=int(rng.integers(0, 15)), rank_only=rank_only), candidates
@@ -189,3 +197,17 @@ def test_a_slate_needs_values() -> None:
 def test_only_sets_are_compared(select: Select, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SlateSelector(select, SCHEMA)
+
+
+def test_slots_are_kept_for_new_items() -> None:
+    items = make_items(30, features={"total_impression": [500] * 20 + [0, 10, 999] + [1_000] * 7})
+    query = make_query(items, size=12)
+    rows = np.arange(30, dtype=np.int32)
+    candidates = Candidates(rows, np.zeros(30, np.uint32), {"value": np.linspace(1, 0, 30, dtype=np.float32)})
+    kept = SlateSelector(Select(new=New(slots=2, below=400)), SCHEMA).select(query, candidates)
+    assert kept.rows.tolist() == [0, 1, 2, 3, 20, 4, 5, 6, 21, 7, 8, 9]
+    assert kept.propensities.tolist() == [1] * 12
+    short = SlateSelector(Select(new=New(slots=2, below=400)), SCHEMA).select(replace(query, size=4), candidates)
+    assert short.rows.tolist() == [0, 1, 2, 3]
+    given = replace(query, size=30, rank_only=rows)
+    assert SlateSelector(Select(new=New(slots=2, below=400)), SCHEMA).select(given, candidates).rows.tolist() == [*rows]

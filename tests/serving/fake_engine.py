@@ -95,6 +95,17 @@ class FakeEngine:
             trace=wire.Trace(stages=[]) if request.explain else None,
         )
 
+    def rows(self, user_id: str, n: int, size: int, where: wire.Where, *, request_id: str) -> wire.Rows:
+        self._check_where(wire.Request(where=where))
+        mine = [e.item_id for e in self.log.events if isinstance(e, Interaction) and e.user_id == user_id]
+        rows, shown = list[wire.Row](), list[str]()
+        for place, seed in enumerate(list(dict.fromkeys(reversed(mine)))[:n], start=1):
+            request = wire.Request(user_id=user_id, item_id=seed, n=size, where=where, exclude=shown)
+            slate = self.recommend(request, request_id=f"{request_id}.{place}")
+            rows.append(wire.Row(reason=wire.ReasonAnswer(kind="because", item_id=seed, text="Because"), slate=slate))
+            shown = [*shown, *(item.item_id for item in slate.items)]
+        return wire.Rows(user_id=user_id, rows=rows)
+
     def send(self, raw_events: Sequence[object]) -> wire.Accepted:
         return self._ingest.send(raw_events)
 

@@ -230,6 +230,21 @@ def test_slates_by_get(call: Caller, position: str):
     assert trending.status_code == 200
     assert trending.json()["surface"] == "trending"
     assert len(trending.json()["items"]) <= 2
+    here = call("GET", "/v1/trending", params={"n": "2", "context": '{"device": "tv"}'})
+    assert here.status_code == 200
+
+
+def test_rows_because_of_what_was_taken(call: Caller, position: str):
+    answer = call("GET", "/v1/users/u1/rows", params={"n": "2", "size": "1", "where": '{"price": {"lte": 20}}'})
+    assert answer.status_code == 200
+    page = answer.json()
+    assert page["user_id"] == "u1"
+    assert len(page["rows"]) <= 2
+    assert len({row["slate"]["request_id"] for row in page["rows"]}) == len(page["rows"])
+    shown = [item["item_id"] for row in page["rows"] for item in row["slate"]["items"]]
+    assert len(set(shown)) == len(shown)
+    assert all(row["reason"]["kind"] == "because" for row in page["rows"])
+    assert call("GET", "/v1/users/nobody/rows").json() == {"user_id": "nobody", "rows": []}
 
 
 def test_the_status(call: Caller, position: str):
@@ -261,6 +276,7 @@ def test_every_route_of_the_contract_is_published(call: Caller):
         ("/v1/items/{item_id}/similar", "get"),
         ("/v1/trending", "get"),
         ("/v1/users/{user_id}", "get"),
+        ("/v1/users/{user_id}/rows", "get"),
         ("/v1/users/{user_id}", "put"),
         ("/v1/users/{user_id}", "patch"),
         ("/v1/users/{user_id}", "delete"),

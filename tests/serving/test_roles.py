@@ -28,6 +28,7 @@ READING = {
     ("get", "/v1/trending"),
     ("get", "/v1/items/{item_id}"),
     ("get", "/v1/users/{user_id}"),
+    ("get", "/v1/users/{user_id}/rows"),
 }
 
 

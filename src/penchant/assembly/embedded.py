@@ -95,6 +95,12 @@ class Embedded:
         """The slate for a request."""
         return self.engine.recommend(request, request_id or new_request_id())
 
+    def rows(
+        self, user_id: str, n: int = 3, size: int = 10, where: wire.Where | None = None, request_id: str | None = None
+    ) -> wire.Rows:
+        """Rows about what a user took."""
+        return self.engine.rows(user_id, n, size, where or {}, request_id or new_request_id())
+
     def item(self, item_id: str) -> wire.ItemAnswer:
         """An item's live state."""
         return self.views.item(item_id)

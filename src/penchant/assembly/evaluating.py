@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
+from penchant.assembly.defaults import surfaces_of
 from penchant.assembly.history import past_state
 from penchant.assembly.parts import Definition, Parts
-from penchant.assembly.surfaces import DEFAULTS, SurfaceCompiler
+from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.catalog.columns import ItemColumns
 from penchant.core.events import Interaction
 from penchant.core.hashing import hash_id
@@ -114,7 +115,7 @@ def _targets(parts: Parts) -> list[int]:
 def _with_baseline(definition: Definition, surface: str) -> Definition:
     """The same deployment with one more surface: decayed popularity under the same filters, without exploration."""
     settings: Settings = definition.settings
-    asked = {**DEFAULTS, **settings.surfaces}[surface]
+    asked = surfaces_of(settings)[surface]
     greedy = msgspec.structs.replace(asked.select, explore=msgspec.structs.replace(asked.select.explore, policy="none"))
     popular = msgspec.structs.replace(
         asked, sources=[SourceRef(name="trending", n=1_000)], rank="source", select=greedy

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from penchant.assembly.declared import LIST
+from penchant.assembly.defaults import surfaces_of
 from penchant.assembly.parts import Definition
 from penchant.assembly.sources import build_source, scoring_sources
 from penchant.catalog.predicates import Predicate, compile_where
@@ -24,30 +26,10 @@ from penchant.retrieval.popular import Popular
 from penchant.serving.fallback import Fallback
 from penchant.serving.live import Compiled
 from penchant.serving.queries import CompiledSurface
-from penchant.settings import Settings, SourceRef, Surface
+from penchant.settings import Settings, Surface
 from penchant.training.artifacts import Artifact, ArtifactStore
 from penchant.training.gbdt import Ranker
 from penchant.training.models import KINDS, Models, part_of
-
-DEFAULTS: Mapping[str, Surface] = {
-    "home": Surface(
-        sources=[
-            SourceRef(name="ease", n=200),
-            SourceRef(name="covisit", n=100),
-            SourceRef(name="content", n=100),
-            SourceRef(name="trending", n=100),
-            SourceRef(name="fresh", n=50),
-        ]
-    ),
-    "similar": Surface(
-        about="item",
-        rank="source",
-        filters=["listed"],
-        sources=[SourceRef(name="covisit"), SourceRef(name="ease"), SourceRef(name="content")],
-    ),
-    "trending": Surface(rank="source", filters=["listed"], sources=[SourceRef(name="trending", n=1_000)]),
-}
-"""Surfaces that the public contract names and that are there without being declared."""
 
 _POLICY = ("listed", "rules")
 """Filters that no surface can leave out."""
@@ -64,8 +46,7 @@ class SurfaceCompiler:
     def __init__(self, definition: Definition, artifacts: ArtifactStore) -> None:
         self._definition = definition
         self._artifacts = artifacts
-        declared = definition.settings.surfaces
-        self._surfaces = {**DEFAULTS, **declared}
+        self._surfaces = surfaces_of(definition.settings)
         self._scoring = scoring_sources(ref.name for one in self._surfaces.values() for ref in one.sources)
         self._check_experiments(definition.settings)
 
@@ -152,7 +133,9 @@ class SurfaceCompiler:
         scorer: Scorer | None,
     ) -> CompiledSurface:
         schema, settings = self._definition.schema, self._with_defaults()
-        names = [*(source.name for source, _ in sources), FALLBACK.name]
+        # A row because of an item holds what goes with it, or nothing.
+        reserve = None if surface.about == "liked" else FALLBACK
+        names = [*(source.name for source, _ in sources), *([] if reserve is None else [reserve.name])]
         by_model = surface.rank == "model"
         contributors = {source.name: source.contributor for source, _ in sources if isinstance(source, Contributing)}
         kinds = list(dict.fromkeys([*_POLICY, *surface.filters]))
@@ -161,10 +144,17 @@ class SurfaceCompiler:
             sources,
             [make_filter(kind, settings, name, schema) for kind in kinds],
             assembler if by_model else None,
-            (scorer or blend_of(names, FALLBACK)) if by_model else OrderScorer(),
-            SlateSelector(surface.select, schema, sources=names, contributors=contributors),
+            (scorer or blend_of(names, reserve)) if by_model else OrderScorer(),
+            SlateSelector(
+                surface.select,
+                schema,
+                sources=names,
+                kinds={name: "editorial" for name in names if name.startswith(LIST)},
+                contributors=contributors,
+                seeded="because" if surface.about == "liked" else "similar",
+            ),
             surface.candidates,
-            reserve=FALLBACK,
+            reserve=reserve,
         )
         return CompiledSurface(
             name,

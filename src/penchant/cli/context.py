@@ -47,9 +47,9 @@ def settings_of(given: Path | None) -> tuple[Path, Settings]:
 
 def check_surface(settings: Settings, name: str) -> None:
     """Raises `PenchantError` naming the nearest unless there is a surface of that name."""
-    from penchant.assembly.surfaces import DEFAULTS
+    from penchant.assembly.defaults import surfaces_of
 
-    known = sorted({**DEFAULTS, **settings.surfaces})
+    known = sorted(surfaces_of(settings))
     if name not in known:
         raise PenchantError(f"--surface: no surface {name!r}; {hint(name, known)}")
 

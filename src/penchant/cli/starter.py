@@ -46,7 +46,7 @@ filters = ["listed"]
 rank = "source"
 
 [surfaces.because]           # about the user's newest liked item
-about = "item"
+about = "liked"
 sources = [{ name = "ease", n = 100 }, { name = "covisit", n = 100 }, { name = "content", n = 100 }]
 filters = ["seen", "hidden", "listed"]
 

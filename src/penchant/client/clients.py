@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from penchant.client.conversation import Conversation, Retry, looking, merged, recommending, sending
+from penchant.client.conversation import Conversation, Retry, looking, merged, recommending, rows_of, sending
 from penchant.core.events import Event
 from penchant.serving import wire
 
@@ -61,6 +61,10 @@ class Client:
     def recommend(self, request: wire.Request) -> wire.Answer:
         """The slate for a request."""
         return self._run(recommending(request, self._retry))
+
+    def rows(self, user_id: str, n: int = 3, size: int = 10, where: wire.Where | None = None) -> wire.Rows:
+        """A row for each of the newest items that the user took."""
+        return self._run(rows_of(user_id, n, size, where or {}, self._retry))
 
     def item(self, item_id: str) -> wire.ItemAnswer:
         """One item as the state has it."""
@@ -129,6 +133,10 @@ class AsyncClient:
     async def recommend(self, request: wire.Request) -> wire.Answer:
         """As `Client.recommend`."""
         return await self._run(recommending(request, self._retry))
+
+    async def rows(self, user_id: str, n: int = 3, size: int = 10, where: wire.Where | None = None) -> wire.Rows:
+        """As `Client.rows`."""
+        return await self._run(rows_of(user_id, n, size, where or {}, self._retry))
 
     async def item(self, item_id: str) -> wire.ItemAnswer:
         """As `Client.item`."""

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -188,6 +188,13 @@ def recommending(request: wire.Request, retry: Retry) -> Conversation[wire.Answe
     waits = request.wait_ms / 1_000 if request.after is not None else 0.0
     body = msgspec.json.encode(request)
     return Conversation("POST", "/v1/recommendations", decode, body=body, waits=waits, retry=retry)
+
+
+def rows_of(user_id: str, n: int, size: int, where: wire.Where, retry: Retry) -> Conversation[wire.Rows]:
+    """The call that asks for rows."""
+    asked = urlencode({"n": n, "size": size, **({"where": msgspec.json.encode(where)} if where else {})})
+    path = f"/v1/users/{quote(user_id, safe='')}/rows?{asked}"
+    return Conversation("GET", path, msgspec.json.Decoder(wire.Rows).decode, retry=retry)
 
 
 def looking(path: str, kind: type[T], retry: Retry, *ids: str) -> Conversation[T]:

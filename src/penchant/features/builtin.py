@@ -8,14 +8,15 @@ from penchant.core.clock import Millis
 from penchant.core.errors import SettingsError
 from penchant.core.schema import Schema
 from penchant.features import tiles
-from penchant.features.spec import IMPRESSION, MAX_WINDOW, Spec, impression_code, keyed_attribute
-from penchant.settings import InvalidSettings, Settings, duration
+from penchant.features.spec import IMPRESSION, MAX_WINDOW, Spec, check_feature, impression_code, keyed_attribute
+from penchant.settings import Feature, InvalidSettings, Settings, duration
 
 HISTORY, SEEN, HIDDEN = 0, 1, 2
 """Indexes of the built-in user lists."""
 
 HISTORY_ROWS, SEEN_ITEMS, HIDDEN_ITEMS = 100, 2_000, 500
 POPULARITY, BY_SEGMENT = "popularity", "popularity_segment"
+FOLLOWED, LATELY, BEFORE = "followed", "rising_lately", "rising_before"
 
 
 def user_lists(schema: Schema) -> tuple[tuple[frozenset[int], int, bool], ...]:
@@ -45,6 +46,24 @@ def specs(settings: Settings, schema: Schema) -> Iterator[Spec]:
             key=keyed_attribute("sources.segment", settings.sources.segment, schema.user, "user"),
             crossed=True,
         )
+    yield from (check_feature(name, feature, schema) for name, feature in for_sources(settings, schema).items())
+
+
+def for_sources(settings: Settings, schema: Schema) -> dict[str, Feature]:
+    """The features that only some sources need, where `[sources]` asks for these; raises `SettingsError`."""
+    sources, found = settings.sources, dict[str, Feature]()
+    if sources.follow is not None:
+        if sources.creator is None:
+            raise SettingsError('sources.follow: say as well whose an item is, as in: creator = "author"')
+        keyed_attribute("sources.creator", sources.creator, schema.item, "item")
+        if sources.follow not in schema.actions:
+            raise SettingsError(f"sources.follow: no action {sources.follow!r}; there are: {', '.join(schema.actions)}")
+        found[FOLLOWED] = Feature(entity=["user", sources.creator], of=sources.follow)
+    wanted = [action.name for action in schema.actions.values() if action.weight > 0]
+    if sources.rising is not None and wanted:
+        found[LATELY] = Feature(entity="item", of=wanted, window=sources.rising)
+        found[BEFORE] = Feature(entity="item", of=wanted, window=sources.rising_against)
+    return found
 
 
 def check_names(settings: Settings, schema: Schema) -> None:
@@ -52,6 +71,7 @@ def check_names(settings: Settings, schema: Schema) -> None:
     if IMPRESSION in schema.actions:
         raise SettingsError(f"actions.{IMPRESSION}: the word is taken by slates that were shown; use another name")
     taken = {POPULARITY, BY_SEGMENT, *(f"total_{name}" for name in (*schema.actions, IMPRESSION))}
+    taken |= for_sources(settings, schema).keys()
     for name in settings.features:
         if name in taken:
             raise SettingsError(f"features.{name}: a built-in feature has this name; use another one")

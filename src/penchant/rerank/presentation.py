@@ -16,6 +16,10 @@ from penchant.rerank.diversity import gather, most_similar, set_attributes
 
 KINDS: Mapping[str, str] = {
     "ease": "because",
+    "new_for_you": "because",
+    "followed": "followed",
+    "onboarding": "picked",
+    "rising": "rising",
     "covisit": "because",
     "content": "because",
     "vectors": "because",
@@ -30,7 +34,9 @@ KINDS: Mapping[str, str] = {
 }
 """The kind of reason that a proposal of a source gives, by the source's name."""
 
-PRECEDENCE = ("because", "similar", "content", "editorial", "new", "popular_near", "popular")
+PRECEDENCE = (
+    "because", "similar", "followed", "picked", "content", "editorial", "new", "rising", "popular_near", "popular",
+)  # fmt: skip
 """Which reason is told of an item that several sources propose: the most personal."""
 
 VERBS = {"watch": "watched", "listen": "listened to", "play": "played", "read": "read", "buy": "bought"}
@@ -66,7 +72,7 @@ class Presenter:
 
     `sources` are names in the order of the bits of `Candidates.sources`; `kinds` overrides or extends `KINDS`. A
     source of kind "because" names the item of the history that its contributor gives (`Closest` for a source without
-    one); on a request about an item it names that item, as "similar". When no source can say, the reason is "ranked".
+    one); on a request about an item it names that item, as `seeded`. When no source can say, the reason is "ranked".
     """
 
     def __init__(
@@ -76,7 +82,9 @@ class Presenter:
         sources: Sequence[str] = (),
         kinds: Mapping[str, str] | None = None,
         contributors: Mapping[str, Contributor] | None = None,
+        seeded: str = "similar",
     ) -> None:
+        self._seeded = seeded
         known = {**KINDS, **(kinds or {})}
         closest = Closest(schema)
         asked: dict[int, tuple[int, Contributor]] = {}  # sources with one contributor ask it once
@@ -118,7 +126,7 @@ class Presenter:
 
     def _reason(self, query: Query, bits: int, because: int) -> Reason:
         if query.seed_row >= 0 and bits & self._personal_bits:
-            return Reason("similar", query.seed_row)
+            return Reason(self._seeded, query.seed_row)
         if because >= 0:
             return Reason("because", because)
         for bit, kind in self._other:
@@ -163,5 +171,8 @@ _LINES = {
     "new": "New",
     "content": "Matches your taste",
     "editorial": "Chosen by our editors",
+    "followed": "From those you follow",
+    "picked": "From what you picked",
+    "rising": "On the rise",
     "explore": "Something different",
 }

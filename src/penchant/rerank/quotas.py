@@ -1,4 +1,4 @@
-"""Caps: at most so many items of one value, and no two neighbours with the same."""
+"""Caps: at most so many items of one value, and no two neighbours with the same. And slots kept for new items."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
+from penchant.core.items import Items
 from penchant.rerank.diversity import overlaps
 from penchant.settings import Cap
 
-TAKEN, FULL, CLASH = 1, 2, 4
-"""Why a candidate may not stand in a slot: shown already, a value at its cap, a value of the item above."""
+TAKEN, FULL, CLASH, OLD = 1, 2, 4, 8
+"""Why a candidate may not stand in a slot: shown already, a value at its cap, a value of the item above, not new."""
+
+FIRST = 4
+"""How many slots at the top are never kept for new items."""
+SHOWN = "total_impression"
+"""The feature that counts how often an item was shown."""
 
 
 def compile_caps(caps: Sequence[Cap], attributes: Sequence[str]) -> NDArray[np.int64]:
@@ -26,6 +32,24 @@ def compile_caps(caps: Sequence[Cap], attributes: Sequence[str]) -> NDArray[np.i
         ],
         np.int64,
     )
+
+
+def new_rows(items: Items, rows: NDArray[np.int32], below: int) -> NDArray[np.bool_]:
+    """Which of the rows were shown fewer than `below` times; without the count none is new."""
+    if SHOWN not in items.feature_names:
+        return np.zeros(len(rows), np.bool_)
+    shown = items.features[rows, items.feature_names.index(SHOWN)]
+    found: NDArray[np.bool_] = ~(shown >= below)  # one without a count was never shown
+    return found
+
+
+@kernel
+def new_by(slot: int, size: int, slots: int) -> int:
+    """How many new items are due down to `slot` (from 0): `slots` of them spread evenly from slot `FIRST` on."""
+    room = size - FIRST
+    if slot < FIRST or room <= 0:
+        return 0
+    return (slot - FIRST) * min(slots, room) // room + 1
 
 
 @kernel

@@ -15,7 +15,7 @@ from penchant.core.schema import Schema
 from penchant.rerank.diversity import gather, set_attributes, similarities
 from penchant.rerank.exploration import propensity, uniform
 from penchant.rerank.presentation import Contributor, Presenter
-from penchant.rerank.quotas import CLASH, FULL, TAKEN, apply_caps, compile_caps
+from penchant.rerank.quotas import CLASH, FULL, OLD, TAKEN, apply_caps, compile_caps, new_by, new_rows
 from penchant.settings import Select
 
 
@@ -31,10 +31,14 @@ class SlateSelector:
     Each slot is explored with probability `explore.share`: a uniform draw from all candidates allowed in it. The
     propensity of an item is exact given what stands above it, 1 without exploration.
 
+    With `new.slots`, so many slots from the fifth on, evenly spread, hold items that were shown fewer than `new.below`
+    times: where fewer stand above than by then there should be, only those are allowed, as long as there are any. That
+    is decided by what stands above alone, so that propensities stay exact. Requests to rank given items are exempt.
+
     A request to rank given items loses none of them to caps: in a slot where nobody is allowed, all that are left are.
 
-    `sources` are the surface's sources in the order of the bits of `Candidates.sources`; `kinds` and `contributors`
-    are those of `rerank.presentation.Presenter`. Raises `SettingsError` for attributes that are not sets.
+    `sources` are the surface's sources in the order of the bits of `Candidates.sources`; `kinds`, `contributors` and
+    `seeded` are those of `rerank.presentation.Presenter`. Raises `SettingsError` for attributes that are not sets.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class SlateSelector:
         sources: Sequence[str] = (),
         kinds: Mapping[str, str] | None = None,
         contributors: Mapping[str, Contributor] | None = None,
+        seeded: str = "similar",
     ) -> None:
         similar = set_attributes(schema, select.by, "select.by") if select.diversity > 0 else ()
         capped = set_attributes(schema, dict.fromkeys(cap.by for cap in select.caps), "select.caps")
@@ -55,8 +60,9 @@ class SlateSelector:
         self._share = select.explore.share if select.explore.policy == "epsilon" else 0.0
         self._pool = select.pool
         # Beyond the pool only caps look at attributes, and similarity when chance brings an item up from there.
-        self._beyond = bool(select.caps) or self._share > 0
-        self._presenter = Presenter(schema, sources=sources, kinds=kinds, contributors=contributors)
+        self._beyond = bool(select.caps) or self._share > 0 or select.new.slots > 0
+        self._new = select.new
+        self._presenter = Presenter(schema, sources=sources, kinds=kinds, contributors=contributors, seeded=seeded)
 
     def select(self, query: Query, candidates: Candidates) -> Slate:
         """The slate, with reasons; raises `ContractError` when no scorer gave a `value`."""
@@ -66,6 +72,8 @@ class SlateSelector:
         order = best_first(value, candidates.rows)
         near = order if self._beyond else order[: self._pool]
         sets = gather(query.items, self._attributes, candidates.rows[near])
+        slots = self._new.slots if query.rank_only is None else 0
+        new = new_rows(query.items, candidates.rows[order], self._new.below) if slots else _NO_ONE
         shown, propensities, explored = _choose(
             value[order],
             self._pool,
@@ -79,11 +87,16 @@ class SlateSelector:
             self._share,
             query.seed,
             query.rank_only is not None,
+            slots,
+            new,
         )
         index = order[shown]
         rows, bits = candidates.rows[index], candidates.sources[index]
         reasons = self._presenter.reasons(query, rows, bits, explored)
         return Slate(rows, value[index], propensities, bits, reasons, index)
+
+
+_NO_ONE: NDArray[np.bool_] = np.empty(0, np.bool_)
 
 
 def best_first(values: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.intp]:
@@ -124,12 +137,18 @@ def _choose(
     share: float,
     seed: int,
     keep_all: bool,
+    slots: int,
+    new: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
     """Which of the candidates, best first, fill `size` slots; the first `pool` at most, all finite, are the pool."""
     count = len(ranked)
     value = _scaled(ranked, pool)
     nearest = np.zeros(len(value))  # the largest similarity to an item shown so far
     barred = np.zeros(count, np.uint8)
+    for i in range(len(new)):
+        if not new[i]:
+            barred[i] = OLD
+    met = 0  # new items shown so far
     shown = np.empty(size, np.int64)
     chances = np.ones(size, np.float32)
     explored = np.zeros(size, np.bool_)
@@ -137,7 +156,12 @@ def _choose(
     filled = 0
     while filled < size:
         bars = TAKEN | FULL | CLASH
+        if slots > 0 and met < new_by(filled, size, slots):
+            bars |= OLD
         greedy = _greedy(value, nearest, diversity, barred, bars)
+        if greedy < 0 and bars & OLD:
+            bars = TAKEN | FULL | CLASH
+            greedy = _greedy(value, nearest, diversity, barred, bars)
         if greedy < 0 and keep_all:
             bars = TAKEN
             greedy = _greedy(value, nearest, diversity, barred, bars)
@@ -156,6 +180,8 @@ def _choose(
             explored[filled] = choice != greedy
         shown[filled] = choice
         filled += 1
+        if slots > 0 and new[choice]:
+            met += 1
         if filled == size:
             break
         apply_caps(begin, end, codes, caps, shown[:filled], barred)

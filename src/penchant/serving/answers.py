@@ -47,7 +47,7 @@ class Answers:
                 score=score,
                 propensity=propensity,
                 sources=self._sources(mask, outcome.source_names),
-                reason=self._reason(reason, items),
+                reason=self.told(reason, items),
                 attributes=attribute,
             )
             for rank, (row, score, propensity, mask, reason, attribute) in enumerate(
@@ -74,6 +74,14 @@ class Answers:
             trace=trace_of(outcome, items, compiled.column_names) if request.explain else None,
         )
 
+    def told(self, reason: Reason, items: Items) -> wire.ReasonAnswer:
+        """A reason in words."""
+        return wire.ReasonAnswer(
+            kind=reason.kind,
+            item_id=items.ids[reason.row] if reason.row >= 0 else None,
+            text=self._describe(reason, items),
+        )
+
     def _fields(self, fields: Sequence[str] | None) -> Sequence[str]:
         for index, name in enumerate(fields or ()):
             if name not in self._schema.item:
@@ -91,13 +99,6 @@ class Answers:
             if len(self._names) < 10_000:
                 self._names[key] = found
         return found
-
-    def _reason(self, reason: Reason, items: Items) -> wire.ReasonAnswer:
-        return wire.ReasonAnswer(
-            kind=reason.kind,
-            item_id=items.ids[reason.row] if reason.row >= 0 else None,
-            text=self._describe(reason, items),
-        )
 
 
 _DROPPING = ("merge", "filter", "select")

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from penchant.core.candidates import Outcome
+from penchant.core.candidates import Outcome, Reason
 from penchant.core.clock import Clock, Millis
 from penchant.core.errors import InvalidRequest, StateUnavailable
 from penchant.core.query import Query, UserState
@@ -22,8 +22,14 @@ from penchant.serving.queries import CompiledSurface, Preparation
 from penchant.serving.reading import Intake, Reading, Stored
 from penchant.telemetry import logger
 
+ROWS = "because"
+"""The surface that answers for one row about an item."""
 _NOBODY = Stored(0, None, None)
 _REMEMBERED = 10_000
+_LEAST = 3
+"""A row of fewer items is left out, unless fewer are asked for."""
+_SPARE = 5
+"""So many more items are tried than rows are wanted."""
 _QUIET_S = 10.0
 """One line about a state that is away in so long, and not one for every request."""
 
@@ -86,8 +92,52 @@ class Engine:
             items=live.items,
             problems=problems,
         )
-        outcome = self._run(surface, query, request, problems)
-        position = self._reading.token(query.user_id, user.position, live.items)
+        return self._answered(live, query, self._run(surface, query, request, problems), request, experiment)
+
+    def rows(self, user_id: str, n: int, size: int, where: wire.Where, request_id: str) -> wire.Rows:
+        """At most `n` rows about what the user took, the newest first; raises `InvalidRequest`.
+
+        A row has no fallback: about an item of which no source knows enough to propose three, there is none.
+        """
+        problems: list[str] = []
+        live, rows, shown = self.live.current, list[wire.Row](), list[str]()
+        experiment, name = self._assigner.assign(ROWS, user_id)
+        surface, items = live.compiled.surfaces[name], live.items
+        now = max(self._clock.now(), items.time)
+        user = self._user(user_id, now, problems)
+        for seed in self._preparation.liked(user, items)[: n + _SPARE].tolist():
+            request = wire.Request(
+                user_id=user_id, surface=ROWS, item_id=items.ids[seed], n=size, exclude=shown, where=where
+            )
+            query = self._preparation.query(
+                request,
+                request_id=f"{request_id[:120]}.{len(rows) + 1}",
+                now=now,
+                surface=surface,
+                user=user,
+                items=items,
+                problems=problems,
+            )
+            try:
+                outcome = surface.pipeline.run(query)
+            except PolicyFailure as failure:
+                logger.error("request %s: %s", query.request_id, failure)
+                break
+            if len(outcome.slate) < min(size, _LEAST):
+                continue
+            outcome = outcome.with_degraded(problems) if problems else outcome
+            slate = self._answered(live, query, outcome, request, experiment)
+            rows.append(wire.Row(reason=self._answers.told(Reason("because", seed), items), slate=slate))
+            shown = [*shown, *(item.item_id for item in slate.items)]
+            if len(rows) == n:
+                break
+        return wire.Rows(user_id=user_id, rows=rows)
+
+    def _answered(
+        self, live: Live, query: Query, outcome: Outcome, request: wire.Request, experiment: Mapping[str, str]
+    ) -> wire.Answer:
+        """The answer; its impression is on the way to the log."""
+        position = self._reading.token(query.user_id, query.user.position, live.items)
         answer = self._answers.answer(query, outcome, request, live.compiled, experiment, position)
         if request.record:
             self.impressions.put(

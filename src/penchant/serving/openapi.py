@@ -78,6 +78,10 @@ def _paths() -> dict[str, dict[str, Json]]:
     item, user = _path_id("item_id"), _path_id("user_id")
     where = {"name": "where", "in": "query", "content": {"application/json": {"schema": {"$ref": REF + "Where"}}}}
     selection = [_query("n", 1, wire.MAX_ITEMS, 20), {**where, "description": "Conditions as in a request."}]
+    near = "Attributes of the context; that of `[sources] segment` asks for what is popular there."
+    context = {"name": "context", "in": "query", "content": {"application/json": {"schema": {"$ref": REF + "Context"}}}}
+    context = {**context, "description": near}
+    row = [_query("n", 1, wire.MAX_ROWS, 3), _query("size", 1, wire.MAX_ROW, 10), selection[1]]
     position = {
         "name": "position",
         "in": "query",
@@ -114,7 +118,9 @@ def _paths() -> dict[str, dict[str, Json]]:
             )
         },
         "/v1/trending": {
-            "get": _operation("trending", "What is on the rise", "read", slate, (400, 500), parameters=selection)
+            "get": _operation(
+                "trending", "What is on the rise", "read", slate, (400, 500), parameters=[*selection, context]
+            )
         },
         "/v1/users/{user_id}": {
             "get": _operation(
@@ -125,6 +131,16 @@ def _paths() -> dict[str, dict[str, Json]]:
             ),
             "patch": _operation("patchUser", "Change them", "ingest", taken, _BODY, parameters=user, body="UserPatch"),
             "delete": _operation("eraseUser", "Forget a user", "ingest", taken, (400, 500, 503), parameters=user),
+        },
+        "/v1/users/{user_id}/rows": {
+            "get": _operation(
+                "rows",
+                "A row for each of the newest items that the user took",
+                "read",
+                {200: ("The rows.", "Rows")},
+                (400, 500),
+                parameters=[*user, *row],
+            )
         },
         "/v1/status": {
             "get": _operation(

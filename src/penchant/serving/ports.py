@@ -14,6 +14,9 @@ class EnginePort(Protocol):
     def recommend(self, request: wire.Request, *, request_id: str) -> wire.Answer:
         """The slate, in about a millisecond unless `request.after` makes it wait; raises InvalidRequest, NotFound."""
 
+    def rows(self, user_id: str, n: int, size: int, where: wire.Where, *, request_id: str) -> wire.Rows:
+        """At most `n` rows of `size` about what the user took; none for a new user; raises InvalidRequest."""
+
     def send(self, raw_events: Sequence[object]) -> wire.Accepted:
         """Make the good events durable (waits for the disk) and say which are bad; raises LogFull."""
 

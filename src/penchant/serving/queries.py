@@ -79,7 +79,7 @@ class Preparation:
         Raises `InvalidRequest` and `NotFound`.
         """
         context = self._context(request)
-        history = distinct_rows(user.history.items[self.positive[user.history.actions]], items)
+        history = self.liked(user, items)
         seen, hidden = distinct_rows(user.seen, items), distinct_rows(user.hidden, items)
         seed = self._seed(request, surface, history, items, problems)
         rank_only = None
@@ -100,10 +100,14 @@ class Preparation:
             history=history,
             seen=seen,
             hidden=hidden,
-            segment=self._segment(user),
+            segment=self._segment(user, context),
             seed_row=seed,
             rank_only=rank_only,
         )
+
+    def liked(self, user: UserState, items: Items) -> NDArray[np.int32]:
+        """The rows that the user did something of positive weight to, newest first, each once."""
+        return distinct_rows(user.history.items[self.positive[user.history.actions]], items)
 
     def _context(self, request: wire.Request) -> Mapping[str, AttributeValue]:
         if not request.context:
@@ -152,15 +156,18 @@ class Preparation:
                 mask[excluded] = False
         return mask
 
-    def _segment(self, user: UserState) -> int:
-        value = user.attributes.get(self.segment) if self.segment else None
+    def _segment(self, user: UserState, context: Mapping[str, AttributeValue]) -> int:
+        """The user's own value; where they have none, that of the request's context, if it declares the attribute."""
+        if self.segment is None:
+            return -1
+        value = user.attributes.get(self.segment) or context.get(self.segment)
         return hash_id(value) if isinstance(value, str) else -1
 
     @staticmethod
     def _seed(
         request: wire.Request, surface: CompiledSurface, history: NDArray[np.int32], items: Items, problems: list[str]
     ) -> int:
-        if surface.settings.about != "item":
+        if surface.settings.about == "user":
             return -1
         if request.item_id is not None:
             row = items.row(request.item_id)

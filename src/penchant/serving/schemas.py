@@ -16,8 +16,8 @@ from penchant.settings import Settings
 Json = dict[str, Any]
 REF = "#/components/schemas/"
 ID: Json = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"}
-_ANSWERS = (wire.Answer, wire.Accepted, wire.ItemAnswer, wire.UserAnswer, wire.Status, ProblemDocument)
-_BUILTIN_SURFACES = ("home", "similar", "trending")
+_ANSWERS = (wire.Answer, wire.Rows, wire.Accepted, wire.ItemAnswer, wire.UserAnswer, wire.Status, ProblemDocument)
+_BUILTIN_SURFACES = ("home", "similar", "trending", "because", "new_for_you")
 
 
 def time_schema(earliest: int = 0) -> Json:
@@ -54,6 +54,7 @@ def components(settings: Settings) -> dict[str, Json]:
         **found,
         **_events(schema),
         "Request": _request(settings, schema),
+        "Context": attributes(schema.context),
         "Where": _where(schema.item),
         "EventBatch": _batch("events", "Event", settings.server.max_events),
         "ItemBatch": _batch("items", "ItemRow", settings.server.max_events),
@@ -145,7 +146,9 @@ def _request(settings: Settings, schema: Schema) -> Json:
 
 def surfaces(settings: Settings) -> list[str]:
     """The surfaces that requests may name."""
-    return sorted({*settings.surfaces, *_BUILTIN_SURFACES})
+    near = ("trending_near",) if settings.sources.segment is not None else ()
+    rising = ("rising",) if settings.sources.rising is not None else ()
+    return sorted({*settings.surfaces, *_BUILTIN_SURFACES, *near, *rising})
 
 
 def attributes(declared: Mapping[str, Attribute]) -> Json:

@@ -14,6 +14,8 @@ from penchant.core.values import format_time
 
 MAX_ITEMS = 1_000
 """Most items of one slate, of `items` and of `exclude`."""
+MAX_ROWS, MAX_ROW = 20, 50
+"""Most rows of a page, and most items of one."""
 MAX_WAIT_MS = 10_000
 
 Id = Annotated[
@@ -120,6 +122,20 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     items: list[AnswerItem]
     degraded: list[str] = []
     trace: Trace | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a page: the item that it is about, in `reason`, and its slate, which has a request id of its own."""
+
+    reason: ReasonAnswer
+    slate: Answer
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows about what a user took, the newest first; no item is in two of them."""
+
+    user_id: str
+    rows: list[Row]
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):

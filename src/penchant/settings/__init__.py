@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from penchant.settings.places import Archive, ClockSettings, Copy, Log, OutboxSettings, Project, Server, State
 from penchant.settings.reading import FILE, InvalidSettings, duration, find, load, parse, without_password
-from penchant.settings.surfaces import Age, Arm, Cap, Experiment, Explore, Filters, Select, SourceRef, Sources, Surface
+from penchant.settings.surfaces import (
+    Age,
+    Arm,
+    Cap,
+    Curated,
+    Experiment,
+    Explore,
+    Filters,
+    New,
+    Select,
+    SourceRef,
+    Sources,
+    Surface,
+)
 from penchant.settings.table import Kind, Name
 from penchant.settings.training import IalsTraining, Training
 from penchant.settings.whole import Settings
@@ -21,6 +34,7 @@ __all__ = [
     "CatalogSettings",
     "ClockSettings",
     "Copy",
+    "Curated",
     "Experiment",
     "Explore",
     "Feature",
@@ -30,6 +44,7 @@ __all__ = [
     "Kind",
     "Log",
     "Name",
+    "New",
     "OutboxSettings",
     "Project",
     "Select",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,6 +32,14 @@ class Explore(Table, frozen=True):
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
 
 
+class New(Table, frozen=True):
+    """Slots kept for items that few have seen, from the fifth on: without them an item never shown is never taken."""
+
+    slots: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    below: Annotated[int, msgspec.Meta(ge=1)] = 1_000
+    """An item is new until it was shown so often."""
+
+
 class Select(Table, frozen=True):
     """`[surfaces.NAME.select]`: how the slate is chosen from the scored candidates."""
 
@@ -39,6 +48,7 @@ class Select(Table, frozen=True):
     """Attributes that similarity between items is measured over; all tags and categories when absent."""
     caps: list[Cap] = []
     explore: Explore = Explore()
+    new: New = New()
     pool: Annotated[int, msgspec.Meta(ge=1)] = 100
     """How many of the best enter the diversity step."""
 
@@ -49,8 +59,8 @@ class Surface(Table, frozen=True):
     sources: list[SourceRef]
     filters: list[str] = msgspec.field(default_factory=lambda: ["seen", "hidden", "listed"])
     select: Select = Select()
-    about: Literal["user", "item"] = "user"
-    """`item`: the request names a seed item, or the user's newest liked item is taken."""
+    about: Literal["user", "item", "liked"] = "user"
+    """`item`: the request names a seed item, or the user's newest liked item is taken; `liked`: as the reason, too."""
     rank: Literal["model", "source"] = "model"
     """`source` keeps the order of the sources' own scores."""
     allow: dict[str, Any] = {}
@@ -72,6 +82,14 @@ class Filters(Table, frozen=True):
     age: Age = Age()
 
 
+class Curated(Table, frozen=True):
+    """`[sources.lists.NAME]`: items that people chose, in their order, for the source `editorial`."""
+
+    items: list[str]
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
 class Sources(Table, frozen=True):
     """`[sources]`: options shared by all surfaces."""
 
@@ -87,6 +105,21 @@ class Sources(Table, frozen=True):
     """The item attribute (vector) that `vectors` goes by; without it the first one that is declared."""
     partners: Annotated[int, msgspec.Meta(ge=1, le=50)] = 8
     """Co-visitation: with how many of the user's newest items a new one is paired."""
+    creator: str | None = None
+    """An item attribute (category or tags) that says whose an item is, for `followed`."""
+    follows: str | None = None
+    """A user or context attribute (tags or category) with the creators that somebody follows."""
+    follow: str | None = None
+    """An action on an item that follows its creators."""
+    picks: str | None = None
+    """A user or context attribute (tags or category) with what somebody new picked, for `onboarding`."""
+    taste: str | None = None
+    """The item attribute (tags or category) that has these values."""
+    rising: str | None = None
+    """The window that `rising` looks at."""
+    rising_against: str = "1d"
+    """The window around it that says what was to be expected."""
+    lists: dict[Name, Curated] = {}
 
 
 class Arm(Table, frozen=True):

@@ -44,6 +44,11 @@ class Collector:
         del request, request_id
         raise NotFound("this service takes events only; ask penchant serve")
 
+    def rows(self, user_id: str, n: int, size: int, where: wire.Where, *, request_id: str) -> wire.Rows:
+        """Not here."""
+        del n, size, where, request_id
+        raise NotFound(f"this service takes events only; ask penchant serve for rows of {user_id!r}")
+
     def item(self, item_id: str) -> wire.ItemAnswer:
         """Not here."""
         raise NotFound(f"this service takes events only; ask penchant serve for {item_id!r}")

@@ -73,6 +73,12 @@ class Server:
         """The slate for a request."""
         return self.engine.recommend(request, request_id or new_request_id())
 
+    def rows(
+        self, user_id: str, n: int = 3, size: int = 10, where: wire.Where | None = None, request_id: str | None = None
+    ) -> wire.Rows:
+        """Rows about what a user took."""
+        return self.engine.rows(user_id, n, size, where or {}, request_id or new_request_id())
+
     def send(self, raw_events: Sequence[object]) -> wire.Accepted:
         """Into the outbox."""
         return self._ingest.send(raw_events)

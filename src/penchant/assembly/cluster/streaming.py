@@ -119,6 +119,11 @@ class Streaming:
         del request, request_id
         raise NotFound("this service folds; ask penchant serve")
 
+    def rows(self, user_id: str, n: int, size: int, where: wire.Where, *, request_id: str) -> wire.Rows:
+        """Not here."""
+        del user_id, n, size, where, request_id
+        raise NotFound("this service folds; ask penchant serve")
+
     def send(self, raw_events: Sequence[object]) -> wire.Accepted:
         """Not here."""
         del raw_events

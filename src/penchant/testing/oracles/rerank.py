@@ -65,6 +65,10 @@ def next_slot(
     allowed = [index for index in left if _may(chosen, query.items, [rows[j] for j in above], rows[index])]
     if not allowed and query.rank_only is not None:
         allowed = left
+    if query.rank_only is None and _owed(chosen, len(above), min(query.size, len(rows))) > sum(
+        _new(chosen, query.items, rows[j]) for j in above
+    ):
+        allowed = [index for index in allowed if _new(chosen, query.items, rows[index])] or allowed
     if not allowed:
         return None
 
@@ -81,6 +85,19 @@ def next_slot(
     inside = [index for index in pool if index in allowed]
     greedy = max(inside, key=gain) if inside else allowed[0]
     return Slot(tuple(allowed), greedy)
+
+
+def _owed(chosen: Select, slot: int, size: int) -> int:
+    """New items down to a slot from 0: the k-th is due `(k - 1) / slots` of the way from the fifth slot down."""
+    room = size - 4
+    wanted = min(chosen.new.slots, room)
+    return sum((slot - 4) * wanted >= k * room for k in range(wanted)) if room > 0 else 0
+
+
+def _new(chosen: Select, items: Items, row: int) -> bool:
+    if "total_impression" not in items.feature_names:
+        return False
+    return not items.column("total_impression")[row] >= chosen.new.below
 
 
 def _may(chosen: Select, items: Items, above: Sequence[int], row: int) -> bool:
