@@ -70,14 +70,14 @@ def fit_graph_filter(
     items: NDArray[np.int64],
     *,
     person: float = 0.7,
-    asked: float = 0.5,
-    answered: float = 0.5,
+    asked: float = 0.55,
+    answered: float = 0.45,
     power: float = 0.8,
     keep: int = 1_000,
     rank: int = 256,
     low_weight: float = 0.3,
     low_exp: float = 0.5,
-    rounds: int = 8,
+    rounds: int = 4,
     seed: int = 0,
 ) -> GraphFilterModel:
     """Fit low-pass filters over the graph of people and items, in closed form.
@@ -102,7 +102,7 @@ def fit_graph_filter(
     by_person = sparse.diags_array(mass**-person).astype(np.float32)
     shared = sparse.csr_matrix(by_person @ matrix)
     scales = ((degree**-asked).astype(np.float32), (degree**-answered).astype(np.float32))
-    offsets, columns, weights = _strongest(matrix, shared, *scales, power, keep)
+    offsets, columns, weights = strongest(matrix, shared, *scales, power, keep)
     rank = min(rank, *matrix.shape) if low_weight > 0 else 0
     root = sparse.diags_array(mass ** (-person / 2)) @ matrix @ sparse.diags_array(degree**-0.5)
     factors = slow_waves(sparse.csr_matrix(root, dtype=np.float32), rank, rounds=rounds, seed=seed)
@@ -131,7 +131,7 @@ def slow_waves(matrix: Any, rank: int, *, rounds: int, seed: int) -> NDArray[np.
     return np.ascontiguousarray(basis @ turn[:, ::-1][:, :rank].astype(np.float32))
 
 
-def _strongest(
+def strongest(
     matrix: Any,
     shared: Any,
     asked: NDArray[np.float32],
@@ -139,7 +139,11 @@ def _strongest(
     power: float,
     keep: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Offsets, columns and weights of the sparse part, made a block of items at a time."""
+    """The `keep` largest of `(Σ_u matrix_ui·shared_uj · asked_i·answered_j)^power` over `j`, for each `i` (not itself).
+
+    Offsets int64[m + 1], columns int32 (ascending) and weights; ties go to the lower column. Made a block of items at a
+    time, so that memory is bounded by what is kept.
+    """
     m = matrix.shape[1]
     across = matrix.T.tocsr()
     # How many pairs a row may have at most: what those who have the item have in all.

@@ -23,8 +23,8 @@ class GraphFilter:
     name: str = "graph-filter"
     seed: int = 0
     person: float = 0.7
-    asked: float = 0.5
-    answered: float = 0.5
+    asked: float = 0.55
+    answered: float = 0.45
     power: float = 0.8
     keep: int = 1_000
     rank: int = 256
