@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from penchant.evaluation.offline import Recommender
 from penchant.evaluation.recommenders.ease import Ease
+from penchant.evaluation.recommenders.ease_sparse import EaseSparse
 from penchant.evaluation.recommenders.graph_filter import GraphFilter
 from penchant.evaluation.recommenders.ials import Ials
 from penchant.evaluation.recommenders.item_knn import ItemKnn
@@ -18,6 +19,7 @@ MODELS: dict[str, Callable[[int], Recommender]] = {
     "itemknn": lambda _seed: ItemKnn(),
     "ease": lambda _seed: Ease(),
     "ease-decay": lambda _seed: Ease("ease-decay", reg=1_000.0, decay=0.8),
+    "ease-sparse": lambda _seed: EaseSparse(),
     "graph-filter": lambda seed: GraphFilter(seed=seed),
     "ials": lambda seed: Ials(seed=seed),
     "session-knn": lambda _seed: SessionKnn(),
@@ -31,6 +33,7 @@ __all__ = [
     "BASELINES",
     "MODELS",
     "Ease",
+    "EaseSparse",
     "GraphFilter",
     "Ials",
     "ItemKnn",
