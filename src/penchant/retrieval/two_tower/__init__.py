@@ -1,0 +1,1 @@
+"""Two towers: vectors of items from attributes and ids, and of people from their live history, searched by product."""
