@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from penchant.cli.context import Dir, Json, check_surface, clean, err, out, print_json, settings_of
+from penchant.cli.freshness import run_freshness
 from penchant.cli.progress import bars
 from penchant.cli.protocols import run_protocol
 from penchant.cli.train import Objective
@@ -48,7 +49,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Judge models on --data by a recipe: loo-full, strong, split, continual, time-split, "
-            "time-split-successive or per-impression; prequential walks through the log of this folder.",
+            "time-split-successive, per-impression or freshness; prequential walks through the log of this folder.",
             show_default=False,
         ),
     ] = None,
@@ -72,6 +73,28 @@ def evaluate(
     live: Annotated[
         bool, typer.Option("--live", help="With protocols that go on in time: models that can learn of what happens.")
     ] = False,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            help="With --protocol freshness: how late parts are renewed, 0s,1m,1h,1d,never or events: 0,100,10k.",
+            show_default=False,
+        ),
+    ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option(
+            help="With --protocol freshness: models are fitted no more often than this; 1d or 10k events.",
+            show_default=False,
+        ),
+    ] = None,
+    cases: Annotated[
+        int | None,
+        typer.Option(help="With --protocol freshness: ask only so many times.", min=1, show_default=False),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="With --protocol: write a plot, OUT.html, OUT.png or OUT.svg.", show_default=False),
+    ] = None,
     dir: Dir = None,
     json: Json = False,
 ) -> None:
@@ -95,12 +118,27 @@ def evaluate(
     penchant evaluate --protocol time-split --data ratings.csv --model ease-decay
     penchant evaluate --protocol per-impression --data shown.parquet --live
     penchant evaluate --protocol continual --data periods.tar.gz --users 1000 --live --json
+    penchant evaluate --protocol freshness --data ratings.csv --every 0s,1m,1h,1d --cases 2500 --plot curve.html
     """
     if protocol is not None and protocol != "prequential":
-        run_protocol(protocol, data, model or [], seed=seed, users=users, validation=validation, live=live, json=json)
+        if protocol == "freshness":
+            if live:
+                raise typer.BadParameter("freshness is live as it is; --every says how late", param_hint="--live")
+            run_freshness(
+                data, model or [], every=every, refit=refit, seed=seed, users=users, cases=cases,
+                validation=validation, plot=plot, json=json,
+            )  # fmt: skip
+            return
+        for option, text in {"--every": every, "--refit": refit, "--cases": cases}.items():
+            if text is not None:
+                raise typer.BadParameter("goes with --protocol freshness", param_hint=option)
+        run_protocol(
+            protocol, data, model or [], seed=seed, users=users, validation=validation, live=live, plot=plot, json=json
+        )
         return
     for option, given in {
-        "--data": data, "--model": model, "--users": users, "--validation": validation, "--live": live
+        "--data": data, "--model": model, "--users": users, "--validation": validation, "--live": live,
+        "--every": every, "--refit": refit, "--cases": cases, "--plot": plot,
     }.items():  # fmt: skip
         if given and protocol is not None:
             raise typer.BadParameter(

@@ -35,17 +35,21 @@ def run_protocol(
     validation: bool,
     live: bool,
     json: bool,
+    plot: Path | None = None,
 ) -> None:
     """Read the file, put the models and the baselines through the protocol, print the report."""
     from penchant.evaluation.datasets import Unsuited
+    from penchant.evaluation.plots import ready
     from penchant.evaluation.protocols import RECIPES, Options, judge
     from penchant.evaluation.recommenders import BASELINES, MODELS
     from penchant.evaluation.recommenders.blend import Blend
 
-    if _known("--protocol", name, (*RECIPES, "per-impression", "prequential")) == "per-impression":
+    if plot is not None:
+        ready(plot)
+    if _known("--protocol", name, (*RECIPES, "freshness", "per-impression", "prequential")) == "per-impression":
         options = Options(seed=seed, users=users, part="validation" if validation else "test", live=live)
         try:
-            _tell(impressions_report(data, models, options), json=json)
+            _tell(impressions_report(data, models, options), json=json, plot=plot)
         except Unsuited as error:
             raise PenchantError(f"--data: {error}") from None
         return
@@ -69,10 +73,14 @@ def run_protocol(
     except Unsuited as error:
         raise PenchantError(f"--data: {error}") from None
     blends = {one.name: _shares(one) for one in made if isinstance(one, Blend)}
-    _tell(report, blends, json=json)
+    _tell(report, blends, json=json, plot=plot)
 
 
-def _tell(report: Report, blends: Mapping[str, dict[str, float]] = NONE, *, json: bool) -> None:
+def _tell(report: Report, blends: Mapping[str, dict[str, float]] = NONE, *, json: bool, plot: Path | None) -> None:
+    if plot is not None:
+        from penchant.evaluation.plots import report_plot, write
+
+        write(report_plot(report), plot)
     if json:
         document = report.document()
         for row in document["models"]:
