@@ -88,7 +88,7 @@ def test_impressions_are_ordered_anew(tmp_path: Path) -> None:
     for word in (
         "per-impression v1",
         "AUC",
-        "NDCG@10 minus chance",
+        "NDCG@10 minus popularity",
         "click-rate (live)",
         "within an hour",
         "not judged",

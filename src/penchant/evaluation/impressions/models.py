@@ -106,9 +106,9 @@ class Counters:
 
 
 ORDERERS: dict[str, Callable[[int], Orderer]] = {
-    "chance": Chance,
     "popularity": lambda _seed: Counters("popularity", rate=False),
     "click-rate": lambda _seed: Counters("click-rate", rate=True),
     "recent-click-rate": lambda _seed: Counters("recent-click-rate", rate=True, half_life_ms=DAY),
+    "chance": Chance,
 }
 """By the names that reports and the command line use; all are in every report."""
