@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from penchant.core.events import ItemUpdate
 from penchant.core.items import LISTED
 from penchant.core.log import Record
 from penchant.core.profiles import ItemProfile, decode_item, encode_profile
+from penchant.core.schema import Action
 from penchant.core.state import catalog_key, item_key, neighbours_key, visits_key
 from penchant.core.vectors import pack
 from penchant.features.fold import FeatureFold
@@ -26,6 +28,8 @@ from penchant.retrieval.covisit_fold import CovisitFold
 from penchant.retrieval.session_fold import SessionFold
 from penchant.settings import parse
 from penchant.testing.oracles.catalog import attribute_of, differences
+
+POSITIVE = dataclasses.replace(SCHEMA, actions={"click": Action("click", 0, 1.0)})
 
 
 def item_events(*names, **attributes):
@@ -232,7 +236,7 @@ window = "1h"
 def test_incremental_equals_fresh_with_the_folds_and_the_reader_of_the_house(records, sizes, data):
     declared = parse(ACTUAL)
     plan = compile_plan(declared, SCHEMA)
-    folds = (CatalogFold(SCHEMA), CovisitFold(SCHEMA, 2), SessionFold(SCHEMA, 1_000_000), FeatureFold(plan, SCHEMA))
+    folds = (CatalogFold(SCHEMA), CovisitFold(SCHEMA, 2), SessionFold(POSITIVE, 1_000_000), FeatureFold(plan, SCHEMA))
     store, columns, now = Store(), ItemColumns(SCHEMA, Reader(plan)), 0
     for batch in cut(records, sizes):
         # The log's small steps in time are spread out, so that tiles and windows pass.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -11,21 +12,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog.world import SCHEMA, Store, ToyReader
+from penchant.catalog import CatalogFold, ItemColumns
 from penchant.catalog.parts import Roster
 from penchant.catalog.sessions import SessionColumns
+from penchant.core.events import Interaction
 from penchant.core.hashing import hash_id
 from penchant.core.items import Items
+from penchant.core.log import ACCEPTED, Record
 from penchant.core.profiles import ItemProfile
 from penchant.core.query import History, Query, UserState
+from penchant.core.schema import Action
 from penchant.core.stages import Source
 from penchant.core.state import visits_key
-from penchant.retrieval.session_fold import session_of
+from penchant.retrieval.session_fold import SessionFold, session_of
 from penchant.retrieval.session_knn import NearestSessions
 from penchant.retrieval.session_source import LIKE_SESSIONS, SessionNeighbours
 from penchant.retrieval.sessions import Sessions
 from penchant.testing.contracts.source import SourceContract
+from penchant.testing.oracles.sessions import named
 from penchant.testing.strategies import NOW, make_items, make_query, random_items
 
+GAP = 40
+POSITIVE = dataclasses.replace(SCHEMA, actions={"click": Action("click", 0, 1.0)})
 Visit = tuple[int, int, int]
 """session, row, time."""
 
@@ -126,6 +135,47 @@ def test_equals_the_offline_model_where_both_hold_everything(
     expected = np.zeros(rows, np.float32)
     expected[found] = scores
     assert np.nan_to_num(mine) == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 120), max_size=3))
+def test_from_the_log_to_the_scores_as_the_offline_model_learns(seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    people = [f"u{n}" for n in range(8)]
+    left: dict[str, list[str]] = {}
+    begun: dict[str, int] = {}
+    records: list[Record] = []
+    visits: list[tuple[int, str, int]] = []
+    now = NOW
+    for position in range(1, 121):
+        user = people[int(rng.integers(8))]
+        now += int(rng.choice([1, 3, 25], p=[0.7, 0.2, 0.1]))
+        last = max((time for name, _, time in visits if name == named(user, begun.get(user, 0))), default=-1)
+        if now > last + GAP or not left[user]:
+            now = max(now, last + GAP + 1)
+            begun[user], left[user] = now, [f"i{n}" for n in rng.permutation(12)]
+        item = left[user].pop()
+        visits.append((named(user, begun[user]), item, now))
+        event = Interaction(user_id=user, item_id=item, action="click")
+        records.append(Record(position, now, now, ACCEPTED, 0, event))
+    store, columns = Store(), ItemColumns(SCHEMA, ToyReader())
+    for low, high in itertools.pairwise([0, *sorted(cuts), len(records)]):
+        if high > low:
+            store.position = high
+            for fold in (CatalogFold(SCHEMA), SessionFold(POSITIVE, GAP)):
+                fold.apply(records[low:high], store)
+            items = columns.refresh(store.snapshot(), NOW + high)
+    sample = Sessions(200, 200)
+    for session, item, time in visits:
+        sample.add(session, items.row(item), time)
+    sample.reserve(items.count)
+    history = rng.permutation(items.count)[:4].astype(np.int32)
+    found, scores = LIKE_SESSIONS.scores(sample, history[::-1].copy(), items.time)
+    expected = np.zeros(sample.n_items, np.float32)
+    expected[found] = scores
+    rows = np.arange(items.count, dtype=np.int32)
+    mine = prepared(items).score_rows(make_query(items, history=history), rows)
+    assert np.nan_to_num(mine) == pytest.approx(expected[: items.count], rel=1e-5)
 
 
 def with_past(query: Query, times: Sequence[int], user_id: str = "me") -> Query:
