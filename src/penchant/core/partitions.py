@@ -79,8 +79,8 @@ class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Made by the fold of the user partition, the same however often it is folded. `position`, `ts` and `ingested_at` are
     those of the record there; `user` is the person's `hash_id` (that of "" for somebody erased) and `attributes` the
     person's category and tags attributes at that position; `action` is "" for an impression; `pairs` are the counts of
-    co-visitation to add, in order: an item of this partition and the `hash_id`s of its partners. `visit` is of whom a
-    sample of sessions is kept: the session that visits the one item, and `time << 16 | place` in it.
+    co-visitation to add, in order: an item of this partition and the `hash_id`s of its partners. `visit` is there
+    where a sample of sessions is kept: the session of a visit to the one item, and `time << 16 | place` in it.
     """
 
     position: int
