@@ -18,6 +18,7 @@ from penchant.cli.importers.source import parse_mapping
 from penchant.core.events import Impression, Interaction, ItemRemoved, ItemUpdate, ShownItem, UserErased, UserUpdate
 from penchant.core.parse import check_event
 from penchant.core.schema import Schema
+from penchant.core.vectors import unpack
 from penchant.settings import parse
 
 DATA = Path(os.environ.get("PENCHANT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
@@ -442,3 +443,13 @@ def test_formats_are_told_from_names_and_first_lines(tmp_path, movielens):
             importers.detect(tmp_path / name)
     with pytest.raises(InvalidSource, match="no format; there are: movielens"):
         importers.open(tmp_path / "a.csv", Options(), "xml")
+
+
+def test_lists_of_numbers_are_declared_as_vectors(tmp_path):
+    source = tmp_path / "events.jsonl"
+    lines = [{"type": "item", "item_id": n, "ts": 5, "attributes": {"v": [0.5, 1], "tags": ["a"]}} for n in "ab"]
+    source.write_text("\n".join(map(json.dumps, lines)))
+    declared = parse(importers.open(source, Options()).settings_toml_hint)
+    assert declared.attributes.item == {"v": "vector:2", "tags": "tags"}
+    _, events = read(source, Schema.of(declared))
+    assert [unpack(event.attributes["v"], 2).tolist() for event in events] == [[0.5, 1.0]] * 2

@@ -10,6 +10,7 @@ import msgspec
 from penchant.core.errors import InvalidEvent
 from penchant.core.hashing import fingerprint
 from penchant.core.values import MAX_TAG, MIN_TIME, parse_time
+from penchant.settings.table import MAX_VECTOR
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 _MANY = 10_000
@@ -31,7 +32,8 @@ class Seen:
         elif isinstance(value, int | float):
             self._kinds.add("number")
         elif isinstance(value, list):
-            self._kinds.add("tags")
+            numbers = 0 < len(value) <= MAX_VECTOR and all(type(one) in (int, float) for one in value)
+            self._kinds.add(f"vector:{len(value)}" if numbers else "tags")
         elif isinstance(value, str):
             self._kinds.add("text")
             self._texts += 1
