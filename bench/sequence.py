@@ -1,0 +1,69 @@
+"""What one request to the sequence encoder costs: the state after a history, and the scores of all items.
+
+    python -m bench.sequence [--items 3416 20000 100000] [--lengths 50 200] [--blocks 2] [--dim 64] [--block ligr]
+
+Weights are drawn (seed 0), as time does not depend on them. One thread; milliseconds by the clock and of the process's
+CPU, which other programs hardly touch, over `--calls` requests after ten to warm up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before anything is imported that reads them
+
+import numpy as np  # noqa: E402
+
+from penchant.retrieval.sequence.encoder import encode  # noqa: E402
+from penchant.retrieval.sequence.model import SequenceModel  # noqa: E402
+from penchant.retrieval.sequence.weights import Shape  # noqa: E402
+
+
+def measure(shape: Shape, items: int, length: int, calls: int) -> dict[str, Any]:
+    """Figures of one size."""
+    rng = np.random.default_rng(0)
+    weights = {name: (0.1 * rng.standard_normal(size)).astype(np.float32) for name, size in shape.arrays(items).items()}
+    model = SequenceModel(np.arange(items, dtype=np.int64), weights, shape)
+    clock, cpu = [], []
+    for call in range(calls + 10):
+        past = rng.integers(0, items, (1, length)).astype(np.int32)
+        start, used = time.perf_counter(), time.process_time()
+        scores = model.factors @ encode(model, past).states[0]
+        assert len(scores) == items
+        if call >= 10:
+            cpu.append(1e3 * (time.process_time() - used))
+            clock.append(1e3 * (time.perf_counter() - start))
+    return {
+        "items": items,
+        "length": length,
+        "cpu_ms_mean": round(float(np.mean(cpu)), 3),
+        "cpu_ms_p99": round(float(np.quantile(cpu, 0.99)), 3),
+        "clock_ms_p50": round(float(np.median(clock)), 3),
+        "clock_ms_p99": round(float(np.quantile(clock, 0.99)), 3),
+    }
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, nargs="+", default=[3_416, 20_000, 100_000])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[50, 200])
+    parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--heads", type=int, default=1)
+    parser.add_argument("--block", choices=["ligr", "hstu"], default="ligr")
+    parser.add_argument("--calls", type=int, default=200)
+    arguments = parser.parse_args()
+    shape = Shape(dim=arguments.dim, blocks=arguments.blocks, heads=arguments.heads, block=arguments.block)
+    for items in arguments.items:
+        for length in arguments.lengths:
+            print(json.dumps(measure(shape, items, length, arguments.calls)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
