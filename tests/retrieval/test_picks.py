@@ -68,6 +68,18 @@ def test_it_falls_silent_once_there_is_a_history() -> None:
     assert np.isnan(source.score_rows(query, np.arange(6, dtype=np.int32))).all()
 
 
+def test_what_many_took_comes_before_what_is_popular_now() -> None:
+    source = Picks("onboarding", "likes", "genres", counts=("total_click", "total_watch", "total_none"))
+    items = make_items(
+        4,
+        tags={"genres": [["war"]] * 4},
+        features={"popularity": [0, 1, 2, 9], "total_click": [50, 3, 3, np.nan], "total_watch": [0, 2, 2, 1]},
+        sources=[source],
+    )
+    query = make_query(items, user=UserState(position=1, attributes={"likes": ["war"]}))
+    assert source.retrieve(query, 10).rows.tolist() == [0, 2, 1, 3]
+
+
 @settings(deadline=None, max_examples=60)
 @given(rng=generators(), limit=st.integers(0, 30))
 def test_it_is_the_plain_ranking(rng: np.random.Generator, limit: int) -> None:

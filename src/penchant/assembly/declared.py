@@ -61,7 +61,8 @@ def onboarding(name: str, settings: Settings) -> Picks:
     """The popular items of what somebody new picked."""
     told, schema = settings.sources, Schema.of(settings)
     picks = _attribute("picks", told.picks, schema, ("user", "context"), name)
-    return Picks(name, picks, _attribute("taste", told.taste, schema, ("item",), name))
+    counts = tuple(f"total_{action.name}" for action in schema.actions.values() if action.weight > 0)
+    return Picks(name, picks, _attribute("taste", told.taste, schema, ("item",), name), counts=counts)
 
 
 def rising(name: str, settings: Settings) -> Rising:

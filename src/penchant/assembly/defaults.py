@@ -28,13 +28,13 @@ _ALWAYS: Mapping[str, Surface] = {
         sources=[SourceRef(name="covisit"), SourceRef(name="ease"), SourceRef(name="content")],
     ),
     "new_for_you": Surface(
-        rank="source", sources=[SourceRef(name="new_for_you", n=400), SourceRef(name="fresh", n=100)]
+        rank="source", fill=False, sources=[SourceRef(name="new_for_you", n=400), SourceRef(name="fresh", n=100)]
     ),
     "trending": Surface(rank="source", filters=["listed"], sources=[SourceRef(name="trending", n=1_000)]),
 }
 
 _NEAR = Surface(rank="source", filters=["listed"], sources=[SourceRef(name="popular_near", n=1_000)])
-_RISING = Surface(rank="source", filters=["listed"], sources=[SourceRef(name="rising", n=1_000)])
+_RISING = Surface(rank="source", fill=False, filters=["listed"], sources=[SourceRef(name="rising", n=1_000)])
 
 
 def surfaces_of(settings: Settings) -> dict[str, Surface]:

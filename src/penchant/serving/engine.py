@@ -202,8 +202,8 @@ class Engine:
         try:
             outcome = surface.pipeline.run(query, trace=request.explain)
             failed = outcome.degraded
-            if len(outcome.slate) > 0 or query.rank_only is not None:
-                if query.rank_only is None and query.seed_row < 0:
+            if len(outcome.slate) > 0 or query.rank_only is not None or not surface.settings.fill:
+                if len(outcome.slate) > 0 and query.rank_only is None and query.seed_row < 0:
                     self._fallback.remember(query, outcome.slate.rows)
                 return outcome.with_degraded(problems) if problems else outcome
         except PolicyFailure as failure:

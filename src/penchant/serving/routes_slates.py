@@ -54,7 +54,8 @@ class SlateRoutes:
         given = call.parameters("n", "size", "where")
         n = whole_number(given, "n", default=3, least=1, most=wire.MAX_ROWS)
         size = whole_number(given, "size", default=10, least=1, most=wire.MAX_ROW)
-        found = self._services.engine.rows(user_id, n, size, _where_of(given), request_id=call.request_id)
+        rows = self._services.engine.rows  # several slates: too long for the event loop
+        found = await self._services.waiting.run(rows, user_id, n, size, _where_of(given), request_id=call.request_id)
         for row in found.rows:
             self._services.metrics.answer(row.slate)
         return Reply(wire.encode(found))

@@ -61,6 +61,8 @@ class Surface(Table, frozen=True):
     select: Select = Select()
     about: Literal["user", "item", "liked"] = "user"
     """`item`: the request names a seed item, or the user's newest liked item is taken; `liked`: as the reason, too."""
+    fill: bool = True
+    """Whether popular items fill a slate that would be short; never where it is about what was `liked`."""
     rank: Literal["model", "source"] = "model"
     """`source` keeps the order of the sources' own scores."""
     allow: dict[str, Any] = {}
