@@ -29,7 +29,7 @@ def asked(*histories: list[int]) -> Cases:
 CASES = asked([1, 2, 3], [], [4, 4, 5, 4], [0])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "sequence"])  # trains for long: see its own test
 def test_every_model_of_the_registry_keeps_to_the_interface(name: str) -> None:
     model = MODELS[name](7)
     assert isinstance(model, Recommender)

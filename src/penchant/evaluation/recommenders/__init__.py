@@ -11,6 +11,7 @@ from penchant.evaluation.recommenders.graph_filter import GraphFilter
 from penchant.evaluation.recommenders.ials import Ials
 from penchant.evaluation.recommenders.item_knn import ItemKnn
 from penchant.evaluation.recommenders.popularity import Popularity, RecentPopularity
+from penchant.evaluation.recommenders.sequence import Sequence
 from penchant.evaluation.recommenders.session_knn import SessionKnn
 
 MODELS: dict[str, Callable[[int], Recommender]] = {
@@ -22,6 +23,7 @@ MODELS: dict[str, Callable[[int], Recommender]] = {
     "ease-sparse": lambda _seed: EaseSparse(),
     "graph-filter": lambda seed: GraphFilter(seed=seed),
     "ials": lambda seed: Ials(seed=seed),
+    "sequence": lambda seed: Sequence(seed=seed),
     "session-knn": lambda _seed: SessionKnn(),
 }
 """From the name of a model to what makes one from the seed of all its draws."""
