@@ -42,6 +42,7 @@ def run_protocol(
     from penchant.evaluation.plots import ready
     from penchant.evaluation.protocols import RECIPES, Options, judge
     from penchant.evaluation.recommenders import BASELINES, MODELS
+    from penchant.evaluation.recommenders.attributed import ATTRIBUTED
     from penchant.evaluation.recommenders.blend import Blend
 
     if plot is not None:
@@ -56,7 +57,7 @@ def run_protocol(
     recipe = RECIPES[name]
     for one in models:
         for part in _parts(one):
-            _known("--model", part, MODELS)
+            _known("--model", part, (*MODELS, *ATTRIBUTED) if name in _DESCRIBED and part == one else MODELS)
     if data is None:
         raise PenchantError(f"--data: --protocol {name} needs a file or folder to read, {_WANTED[name]}")
     if live and name not in _LIVE:
@@ -67,7 +68,12 @@ def run_protocol(
         if not dataset.ordered and "recent-popularity" not in models:
             chosen.remove("recent-popularity")
         options = Options(seed=seed, users=users, part="validation" if validation else "test", live=live)
-        made = [_make(one, seed, recipe, ordered=dataset.ordered) for one in chosen]
+        made = [
+            ATTRIBUTED[one](seed, dataset.catalogue)
+            if one in ATTRIBUTED and dataset.catalogue is not None
+            else _make(one, seed, recipe, ordered=dataset.ordered)
+            for one in chosen
+        ]
         with bars() as tell:
             report = judge(recipe, dataset, made, options, tell)
     except Unsuited as error:
@@ -152,7 +158,12 @@ _WANTED = {
     "strong": "lines of `user item` or a MovieLens ratings.csv",
     "split": "a folder with train.txt and test.txt",
     "continual": "a folder or tar file of period_0.txt, period_1.txt …",
+    "cold-items": "a MovieLens folder with ratings.csv and movies.csv",
+    "cold-items-only": "a MovieLens folder with ratings.csv and movies.csv",
+    "cold-users": "a MovieLens folder with ratings.csv and movies.csv",
 }
+_DESCRIBED = ("cold-items", "cold-items-only", "cold-users")
+"""What reads attributes of items beside the log."""
 
 
 BLEND = "blend:"
@@ -200,6 +211,10 @@ def _read(protocol: str, path: Path) -> Dataset:
     if protocol in ("split", "continual"):
         read: Callable[[Path], Dataset] = loaders.read_split if protocol == "split" else loaders.read_periods
         return read(path)
+    if protocol in _DESCRIBED:
+        from penchant.evaluation.catalogue import read_films
+
+        return read_films(path)
     file = path / "ratings.csv" if path.is_dir() else path
     if not file.is_file():
         raise PenchantError(f"--data: {path} is a folder without ratings.csv; give {_WANTED[protocol]}")
