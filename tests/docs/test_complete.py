@@ -67,6 +67,7 @@ SECTIONS = {
     settings.Arm: "### One entry of `arms`",
     settings.Training: "## `[training]`",
     settings.IalsTraining: "## `[training.ials]`",
+    settings.SequenceTraining: "## `[training.sequence]`",
 }
 
 

@@ -19,7 +19,7 @@ from penchant.features.plan import Plan, compile_plan
 from penchant.features.reader import Reader
 from penchant.log.sqlite import SqliteLog
 from penchant.retrieval.covisit_fold import CovisitFold
-from penchant.retrieval.session_fold import SESSION, SessionFold
+from penchant.retrieval.session_fold import SessionFold
 from penchant.settings import Settings, duration, without_password
 from penchant.stores.memory import MemoryStore
 from penchant.stores.sqlite import SqliteStore
@@ -85,7 +85,7 @@ class Parts:
 def session_gap(settings: Settings) -> Millis | None:
     """After how long without a visit a session is over; None where no surface asks for sessions: none are kept then."""
     listed = any(ref.name == "session" for surface in settings.surfaces.values() for ref in surface.sources)
-    return SESSION if listed else None
+    return duration(settings.sources.session, "sources.session") if listed else None
 
 
 def clock_of(settings: Settings) -> Clock:

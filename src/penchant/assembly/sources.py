@@ -10,9 +10,12 @@ from penchant.core.errors import SettingsError
 from penchant.core.stages import Source
 from penchant.retrieval.content import Content
 from penchant.retrieval.covisit import Covisit
+from penchant.retrieval.graph_filter import GraphFilter
 from penchant.retrieval.ials import Ials
 from penchant.retrieval.linear import Ease
 from penchant.retrieval.popular import Popular
+from penchant.retrieval.sequence.source import Sequence
+from penchant.retrieval.session_source import SessionNeighbours
 from penchant.retrieval.vector_source import Vectors
 from penchant.settings import Settings
 from penchant.training.models import Models
@@ -26,6 +29,9 @@ SOURCES: Mapping[str, tuple[Build, str]] = {
     "covisit": (lambda name, _s, _m: Covisit(name), "items taken together with the user's newest ones"),
     "ease": (lambda name, _s, m: Ease(name, m.get(name)), "a linear item-item model over the live history"),
     "ials": (lambda name, _s, m: Ials(name, m.get(name)), "factors of items and of the live history"),
+    "graph_filter": (lambda name, _s, m: GraphFilter(name, m.get(name)), "items near the live history in their graph"),
+    "sequence": (lambda name, _s, m: Sequence(name, m.get(name)), "what comes next by an encoder of the live history"),
+    "session": (lambda name, _s, _m: SessionNeighbours(name), "what recent sessions like this one went on to"),
     "content": (lambda name, _s, _m: Content(name), "items with attributes like those of the user's newest ones"),
     "vectors": (lambda name, s, _m: Vectors(name, vector_attribute(s)), "items near the user's newest, by vectors"),
     "new_for_you": (lambda name, s, _m: declared.new_for_you(name, s), "the newest items, by the user's taste"),
@@ -39,7 +45,7 @@ SOURCES: Mapping[str, tuple[Build, str]] = {
 SCORING = ("ease", "covisit", "content")
 """Sources whose score of every candidate is a feature column, on every surface alike."""
 
-SCORING_IF_LISTED = ("ials", "vectors")
+SCORING_IF_LISTED = ("ials", "graph_filter", "sequence", "session", "vectors")
 """Those whose score is one where any surface lists them."""
 
 

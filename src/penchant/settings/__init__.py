@@ -19,7 +19,7 @@ from penchant.settings.surfaces import (
     Surface,
 )
 from penchant.settings.table import Kind, Name
-from penchant.settings.training import IalsTraining, Training
+from penchant.settings.training import IalsTraining, SequenceTraining, Training
 from penchant.settings.whole import Settings
 from penchant.settings.world import ActionSettings, Attributes, CatalogSettings, Feature
 
@@ -48,6 +48,7 @@ __all__ = [
     "OutboxSettings",
     "Project",
     "Select",
+    "SequenceTraining",
     "Server",
     "Settings",
     "SourceRef",

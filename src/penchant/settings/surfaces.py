@@ -105,6 +105,8 @@ class Sources(Table, frozen=True):
     """A timestamp attribute that says when an item came out; without it the first `item` event does."""
     vector: str | None = None
     """The item attribute (vector) that `vectors` goes by; without it the first one that is declared."""
+    session: str = "30m"
+    """For `session`: after how long without a visit a session is over."""
     partners: Annotated[int, msgspec.Meta(ge=1, le=50)] = 8
     """Co-visitation: with how many of the user's newest items a new one is paired."""
     creator: str | None = None

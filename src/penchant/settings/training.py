@@ -20,6 +20,21 @@ class IalsTraining(Table, frozen=True):
     """What not having taken an item weighs beside having taken it."""
 
 
+class SequenceTraining(Table, frozen=True):
+    """`[training.sequence]`: an encoder of histories, for surfaces that list the source `sequence`; needs JAX."""
+
+    embedding_size: Annotated[int, msgspec.Meta(ge=4, le=512)] = 64
+    blocks: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
+    heads: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    length: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 200
+    """How many of the newest items are read."""
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.2
+    negatives: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 512
+    """How many uniform draws a batch shares; 0: the softmax is over all items."""
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.001
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 45
+
+
 class Training(Table, frozen=True):
     """`[training]`: what `penchant train` does by default."""
 
@@ -30,8 +45,11 @@ class Training(Table, frozen=True):
     trees: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 200
     leaves: Annotated[int, msgspec.Meta(ge=2, le=64)] = 31
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
-    max_items: Annotated[int, msgspec.Meta(ge=1)] = 20_000
-    """EASE keeps the most popular items up to this many."""
+    max_items: Annotated[int, msgspec.Meta(ge=1)] = 200_000
+    """Models keep the most popular items up to this many."""
+    dense_items: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    """EASE weighs all pairs of items up to this many, above them an item's nearest ones alone."""
     holdout: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
     """Share of the newest requests that the gate is measured on."""
     ials: IalsTraining = IalsTraining()
+    sequence: SequenceTraining = SequenceTraining()

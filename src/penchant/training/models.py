@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from penchant.retrieval.factors import FactorModel, fit_ials
+from penchant.retrieval.graph_filter import GraphFilterModel, fit_graph_filter
 from penchant.retrieval.linear import EaseModel, fit_ease
+from penchant.retrieval.sequence.model import SequenceModel
+from penchant.retrieval.sparse_linear import fit_sparse_ease
 from penchant.settings import Training
 from penchant.training.interactions import Interactions
 
@@ -38,6 +42,8 @@ class ModelKind:
 
 
 def _ease(past: Interactions, settings: Training, _seed: int, tell: Tell) -> EaseModel:
+    if len(past.items) > settings.dense_items:
+        return fit_sparse_ease(past.matrix, past.items, reg=settings.reg, threads=1, progress=partial(tell, "ease"))
     tell("ease", 0, 1)
     model = fit_ease(past.matrix, past.items, reg=settings.reg)
     tell("ease", 1, 1)
@@ -55,13 +61,46 @@ def _ials(past: Interactions, settings: Training, seed: int, tell: Tell) -> Fact
         epochs=told.epochs,
         seed=seed,
         threads=1,
-        progress=lambda done, total: tell("ials", done, total),
+        progress=partial(tell, "ials"),
+    )
+
+
+def _graph_filter(past: Interactions, _settings: Training, seed: int, tell: Tell) -> GraphFilterModel:
+    tell("graph_filter", 0, 1)
+    model = fit_graph_filter(past.matrix, past.items, seed=seed)
+    tell("graph_filter", 1, 1)
+    return model
+
+
+def _sequence(past: Interactions, settings: Training, seed: int, tell: Tell) -> SequenceModel:
+    from penchant.retrieval.sequence.options import SequenceOptions
+    from penchant.retrieval.sequence.training import fit_sequence
+    from penchant.retrieval.sequence.weights import Shape
+
+    told = settings.sequence
+    options = SequenceOptions(
+        shape=Shape(dim=told.embedding_size, blocks=told.blocks, heads=told.heads, length=told.length),
+        dropout=told.dropout,
+        negatives=told.negatives,
+        rate=told.learning_rate,
+        epochs=told.epochs,
+    )
+    return fit_sequence(
+        past.rows,
+        past.columns,
+        None,
+        past.items,
+        options,
+        seed=seed,
+        progress=lambda _what, done, total: tell("sequence", done, total),
     )
 
 
 KINDS: Mapping[str, ModelKind] = {
     "ease": ModelKind(EaseModel.from_parts, _ease),
     "ials": ModelKind(FactorModel.from_parts, _ials),
+    "graph_filter": ModelKind(GraphFilterModel.from_parts, _graph_filter),
+    "sequence": ModelKind(SequenceModel.from_parts, _sequence),
 }
 """By the name of the source; an artifact keeps each as the part `<name>.npz`."""
 
@@ -76,7 +115,7 @@ def train_models(
 ) -> dict[str, Model]:
     """The models of these names; none when no two items share a user.
 
-    The caller bounds the items (`interactions_csr(max_items=…)`): the time of EASE grows with their number cubed.
+    The caller bounds the items (`interactions_csr(max_items=…)`).
     """
     matrix = past.matrix
     if matrix.shape[1] < 2 or (matrix.getnnz(axis=1) > 1).sum() == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from penchant.core.errors import ArtifactError
 
 _KINDS = "biufSU"
+_ARRAY = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
 
 def write_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -46,7 +48,7 @@ def read_arrays(data: bytes, part: str) -> dict[str, NDArray[Any]]:
 
 def _name(entry: zipfile.ZipInfo, part: str) -> str:
     name = entry.filename.removesuffix(".npy")
-    if name == entry.filename or not name.replace("_", "").isalnum():
+    if name == entry.filename or not _ARRAY.fullmatch(name):
         raise ArtifactError(f"part {part} holds {entry.filename!r}, which is not an array")
     return name
 
