@@ -68,6 +68,7 @@ SECTIONS = {
     settings.Training: "## `[training]`",
     settings.IalsTraining: "## `[training.ials]`",
     settings.SequenceTraining: "## `[training.sequence]`",
+    settings.TwoTowerTraining: "## `[training.two_tower]`",
 }
 
 

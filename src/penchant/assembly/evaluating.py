@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from penchant.assembly.defaults import surfaces_of
-from penchant.assembly.history import past_state
+from penchant.assembly.history import catalogue, past_state
 from penchant.assembly.parts import Definition, Parts
 from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.catalog.columns import ItemColumns
@@ -23,7 +23,7 @@ from penchant.serving.queries import Preparation
 from penchant.serving.replay import Replay
 from penchant.settings import Settings, SourceRef
 from penchant.training.interactions import interactions_csr
-from penchant.training.models import train_models
+from penchant.training.models import Past, train_models
 
 BASELINE = "evaluate_popular"
 
@@ -134,7 +134,8 @@ def _models_of_the_past(parts: Parts, definition: Definition, start: int, tell: 
     live = parts.artifacts.live()
     if live and parts.artifacts.manifest(live).data.last_position <= start:
         return compiler.compile(live), f"artifact {live[:12]}"
-    past = interactions_csr(parts.log, definition.schema, max_items=training.max_items, end=start)
+    told = interactions_csr(parts.log, definition.schema, max_items=training.max_items, end=start)
+    past = Past(told, lambda: catalogue(parts, start))
     models = train_models(compiler.modelled, past, training, tell=tell)
     return compiler.build(models, None, ""), f"{', '.join(models)} on the log up to {start}, sources fused by rank"
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 
 from penchant.assembly.parts import Parts
 from penchant.assembly.surfaces import SurfaceCompiler
 from penchant.catalog.columns import ItemColumns
+from penchant.catalog.fold import CatalogFold
 from penchant.core.errors import ContractError
 from penchant.core.events import Event, Impression, Interaction
+from penchant.core.items import Items
 from penchant.core.log import START, Appended, EventLog, Record
 from penchant.core.state import StateStore
 from penchant.serving.explain import Derived, Past
@@ -72,6 +75,19 @@ class LogPrefix:
 def past_state(parts: Parts) -> tuple[StateStore, Callable[[int], None]]:
     """An empty store, and the function that folds the log into it up to a position."""
     return _past_state(parts, LogPrefix(parts.log))
+
+
+def catalogue(parts: Parts, upto: int) -> Items:
+    """What the items were at a position: their attributes alone, without features."""
+    definition = parts.definition
+    fold = CatalogFold(definition.schema, implicit=definition.settings.catalog.implicit)
+    prefix, store = LogPrefix(parts.log), definition.memory_store()
+    runner = StreamRunner(prefix, store, (fold,))
+    prefix.upto = upto
+    while runner.step():
+        pass
+    with closing(store.snapshot()) as snapshot:
+        return ItemColumns(definition.schema, definition.reader).refresh(snapshot, parts.clock.now())
 
 
 def _past_state(parts: Parts, prefix: LogPrefix) -> tuple[StateStore, Callable[[int], None]]:

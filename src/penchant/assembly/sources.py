@@ -16,6 +16,7 @@ from penchant.retrieval.linear import Ease
 from penchant.retrieval.popular import Popular
 from penchant.retrieval.sequence.source import Sequence
 from penchant.retrieval.session_source import SessionNeighbours
+from penchant.retrieval.two_tower.source import TwoTower
 from penchant.retrieval.vector_source import Vectors
 from penchant.settings import Settings
 from penchant.training.models import Models
@@ -31,6 +32,7 @@ SOURCES: Mapping[str, tuple[Build, str]] = {
     "ials": (lambda name, _s, m: Ials(name, m.get(name)), "factors of items and of the live history"),
     "graph_filter": (lambda name, _s, m: GraphFilter(name, m.get(name)), "items near the live history in their graph"),
     "sequence": (lambda name, _s, m: Sequence(name, m.get(name)), "what comes next by an encoder of the live history"),
+    "two_tower": (lambda name, _s, m: TwoTower(name, m.get(name)), "items whose attributes suit the live history"),
     "session": (lambda name, _s, _m: SessionNeighbours(name), "what recent sessions like this one went on to"),
     "content": (lambda name, _s, _m: Content(name), "items with attributes like those of the user's newest ones"),
     "vectors": (lambda name, s, _m: Vectors(name, vector_attribute(s)), "items near the user's newest, by vectors"),
@@ -45,7 +47,7 @@ SOURCES: Mapping[str, tuple[Build, str]] = {
 SCORING = ("ease", "covisit", "content")
 """Sources whose score of every candidate is a feature column, on every surface alike."""
 
-SCORING_IF_LISTED = ("ials", "graph_filter", "sequence", "session", "vectors")
+SCORING_IF_LISTED = ("ials", "graph_filter", "sequence", "two_tower", "session", "vectors")
 """Those whose score is one where any surface lists them."""
 
 

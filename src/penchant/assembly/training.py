@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from penchant.assembly.history import catalogue
 from penchant.assembly.parts import Parts
 from penchant.assembly.simulating import Progress, WithSimulated, simulate
 from penchant.assembly.surfaces import SurfaceCompiler, head_part
@@ -22,7 +23,7 @@ from penchant.training.artifacts import Content, DataRange, Fingerprints, Manife
 from penchant.training.examples import Examples, read_examples
 from penchant.training.gbdt import Objective, Ranker, train_ranker
 from penchant.training.interactions import interactions_csr
-from penchant.training.models import Model, Models, part_of, train_models
+from penchant.training.models import Model, Models, Past, part_of, train_models
 from penchant.training.publish import Gate, gate
 
 
@@ -93,7 +94,9 @@ class Trainer:
 
     def _models(self, end: int | None, seed: int) -> dict[str, Model]:
         settings = self._definition.settings.training
-        past = interactions_csr(self._parts.log, self._definition.schema, max_items=settings.max_items, end=end)
+        told = interactions_csr(self._parts.log, self._definition.schema, max_items=settings.max_items, end=end)
+        upto = self._parts.log.end() if end is None else end
+        past = Past(told, lambda: catalogue(self._parts, upto))
         tell = self._progress if end is None else lambda name, *at: self._progress(f"{name} before", *at)
         return train_models(self._compiler.modelled, past, settings, seed=seed, tell=tell)
 

@@ -19,7 +19,7 @@ from penchant.settings.surfaces import (
     Surface,
 )
 from penchant.settings.table import Kind, Name
-from penchant.settings.training import IalsTraining, SequenceTraining, Training
+from penchant.settings.training import IalsTraining, SequenceTraining, Training, TwoTowerTraining
 from penchant.settings.whole import Settings
 from penchant.settings.world import ActionSettings, Attributes, CatalogSettings, Feature
 
@@ -56,6 +56,7 @@ __all__ = [
     "State",
     "Surface",
     "Training",
+    "TwoTowerTraining",
     "duration",
     "find",
     "load",

@@ -35,6 +35,13 @@ class SequenceTraining(Table, frozen=True):
     epochs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 45
 
 
+class TwoTowerTraining(Table, frozen=True):
+    """`[training.two_tower]`: vectors from what items are, for surfaces that list `two_tower`; needs JAX."""
+
+    embedding_size: Annotated[int, msgspec.Meta(ge=4, le=512)] = 64
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 8
+
+
 class Training(Table, frozen=True):
     """`[training]`: what `penchant train` does by default."""
 
@@ -53,3 +60,4 @@ class Training(Table, frozen=True):
     """Share of the newest requests that the gate is measured on."""
     ials: IalsTraining = IalsTraining()
     sequence: SequenceTraining = SequenceTraining()
+    two_tower: TwoTowerTraining = TwoTowerTraining()

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
+from penchant.core.items import Items
 from penchant.retrieval.factors import FactorModel, fit_ials
 from penchant.retrieval.graph_filter import GraphFilterModel, fit_graph_filter
 from penchant.retrieval.linear import EaseModel, fit_ease
 from penchant.retrieval.sequence.model import SequenceModel
 from penchant.retrieval.sparse_linear import fit_sparse_ease
+from penchant.retrieval.two_tower.batches import Sequences
+from penchant.retrieval.two_tower.model import TwoTowerModel
 from penchant.settings import Training
 from penchant.training.interactions import Interactions
 
@@ -32,16 +36,25 @@ Models = Mapping[str, Any]
 """A `Model` by the name of the source that asks it, which knows its type."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """What models learn from: who took what and when, and what the items are, made when a model asks for it."""
+
+    interactions: Interactions
+    items: Callable[[], Items]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelKind:
     """How a model is trained on the past, and read from the part of an artifact that keeps it."""
 
     read: Callable[[Mapping[str, NDArray[Any]]], Model]
-    train: Callable[[Interactions, Training, int, Tell], Model]
+    train: Callable[[Past, Training, int, Tell], Model]
     """From interactions in which two items share a user, the settings and a seed."""
 
 
-def _ease(past: Interactions, settings: Training, _seed: int, tell: Tell) -> EaseModel:
+def _ease(told: Past, settings: Training, _seed: int, tell: Tell) -> EaseModel:
+    past = told.interactions
     if len(past.items) > settings.dense_items:
         return fit_sparse_ease(past.matrix, past.items, reg=settings.reg, threads=1, progress=partial(tell, "ease"))
     tell("ease", 0, 1)
@@ -50,40 +63,40 @@ def _ease(past: Interactions, settings: Training, _seed: int, tell: Tell) -> Eas
     return model
 
 
-def _ials(past: Interactions, settings: Training, seed: int, tell: Tell) -> FactorModel:
-    told = settings.ials
+def _ials(told: Past, settings: Training, seed: int, tell: Tell) -> FactorModel:
+    how = settings.ials
     return fit_ials(
-        past.matrix,
-        past.items,
-        dim=told.embedding_size,
-        reg=told.reg,
-        unobserved_weight=told.unobserved_weight,
-        epochs=told.epochs,
+        told.interactions.matrix,
+        told.interactions.items,
+        dim=how.embedding_size,
+        reg=how.reg,
+        unobserved_weight=how.unobserved_weight,
+        epochs=how.epochs,
         seed=seed,
         threads=1,
         progress=partial(tell, "ials"),
     )
 
 
-def _graph_filter(past: Interactions, _settings: Training, seed: int, tell: Tell) -> GraphFilterModel:
+def _graph_filter(told: Past, _settings: Training, seed: int, tell: Tell) -> GraphFilterModel:
     tell("graph_filter", 0, 1)
-    model = fit_graph_filter(past.matrix, past.items, seed=seed)
+    model = fit_graph_filter(told.interactions.matrix, told.interactions.items, seed=seed)
     tell("graph_filter", 1, 1)
     return model
 
 
-def _sequence(past: Interactions, settings: Training, seed: int, tell: Tell) -> SequenceModel:
+def _sequence(told: Past, settings: Training, seed: int, tell: Tell) -> SequenceModel:
     from penchant.retrieval.sequence.options import SequenceOptions
     from penchant.retrieval.sequence.training import fit_sequence
     from penchant.retrieval.sequence.weights import Shape
 
-    told = settings.sequence
+    how, past = settings.sequence, told.interactions
     options = SequenceOptions(
-        shape=Shape(dim=told.embedding_size, blocks=told.blocks, heads=told.heads, length=told.length),
-        dropout=told.dropout,
-        negatives=told.negatives,
-        rate=told.learning_rate,
-        epochs=told.epochs,
+        shape=Shape(dim=how.embedding_size, blocks=how.blocks, heads=how.heads, length=how.length),
+        dropout=how.dropout,
+        negatives=how.negatives,
+        rate=how.learning_rate,
+        epochs=how.epochs,
     )
     return fit_sequence(
         past.rows,
@@ -96,11 +109,38 @@ def _sequence(past: Interactions, settings: Training, seed: int, tell: Tell) -> 
     )
 
 
+def _two_tower(told: Past, settings: Training, seed: int, tell: Tell) -> TwoTowerModel:
+    from penchant.retrieval.two_tower.training import Fitting, fit_two_tower
+
+    how, past, items = settings.two_tower, told.interactions, told.items()
+    rows = np.array([items.rows.get(key, items.count) for key in past.items.tolist()], np.int64)
+    known = rows < items.count  # interactions may name what no item event brought
+    number = np.cumsum(known) - 1
+    there = known[past.columns]
+    people = past.rows[there]
+    order = np.argsort(people, kind="stable")
+    counts = np.bincount(people, minlength=len(past.users))
+    sequences = Sequences(
+        number[past.columns[there]][order].astype(np.int32), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    )
+    return fit_two_tower(
+        sequences,
+        items,
+        rows[known],
+        attributes=(*items.categories, *items.tags, *items.texts),
+        numbers=(*items.numbers, *items.timestamps),
+        seed=seed,
+        fitting=Fitting(dimensions=how.embedding_size, epochs=how.epochs),
+        progress=lambda done, total, _loss: tell("two_tower", done, total),
+    )
+
+
 KINDS: Mapping[str, ModelKind] = {
     "ease": ModelKind(EaseModel.from_parts, _ease),
     "ials": ModelKind(FactorModel.from_parts, _ials),
     "graph_filter": ModelKind(GraphFilterModel.from_parts, _graph_filter),
     "sequence": ModelKind(SequenceModel.from_parts, _sequence),
+    "two_tower": ModelKind(TwoTowerModel.from_parts, _two_tower),
 }
 """By the name of the source; an artifact keeps each as the part `<name>.npz`."""
 
@@ -111,13 +151,13 @@ def part_of(name: str) -> str:
 
 
 def train_models(
-    names: Iterable[str], past: Interactions, settings: Training, *, seed: int = 0, tell: Tell = lambda *_: None
+    names: Iterable[str], past: Past, settings: Training, *, seed: int = 0, tell: Tell = lambda *_: None
 ) -> dict[str, Model]:
     """The models of these names; none when no two items share a user.
 
     The caller bounds the items (`interactions_csr(max_items=…)`).
     """
-    matrix = past.matrix
+    matrix = past.interactions.matrix
     if matrix.shape[1] < 2 or (matrix.getnnz(axis=1) > 1).sum() == 0:
         return {}
     return {name: KINDS[name].train(past, settings, seed, tell) for name in KINDS if name in set(names)}
