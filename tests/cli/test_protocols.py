@@ -37,6 +37,34 @@ def test_a_table_and_a_document(lines: Path) -> None:
     assert document["published"] == []
 
 
+def test_parameters_are_set_by_name(lines: Path) -> None:
+    def figures(*words: str) -> list[object]:
+        told = run("--protocol", "loo-full", "--data", lines, "--json", *words)
+        assert told.exit_code == 0, told.output
+        return [row["figures"] for row in json.loads(told.stdout)["models"]]
+
+    plain = figures("--model", "ease")
+    assert figures("--model", "ease", "--set", "ease.reg=500.0") == plain
+    assert figures("--model", "ease", "--set", "ease.reg=1", "--set", "ease.decay=0.1") != plain
+    assert figures("--model", "session-knn", "--set", "session-knn.model.recent=2", "--set", "session-knn.length=1")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("ease", "is not MODEL.NAME=VALUE"),
+        ("ease.rge=1", "did you mean 'reg'?"),
+        ("ease.reg=much", "could not convert"),
+        ("ease.reg.reg=1", "reg has no parts"),
+        ("ials.dim=3", "add --model ials"),
+    ],
+)
+def test_a_parameter_that_is_wrong_is_named(lines: Path, given: str, told: str) -> None:
+    answer = run("--protocol", "loo-full", "--data", lines, "--model", "ease", "--set", given)
+    assert answer.exit_code != 0
+    assert told in " ".join(answer.output.split())
+
+
 def test_a_blend_tells_its_weights(lines: Path) -> None:
     words = ("--protocol", "loo-full", "--data", lines, "--model", "blend:ease+popularity")
     told = run(*words)

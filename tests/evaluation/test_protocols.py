@@ -206,9 +206,13 @@ def test_the_validation_of_a_split_never_sees_its_test() -> None:
     report = judge(
         RECIPES["split"], Dataset("made", log, test=made(6, users=30, items=60)), [model], Options(part="validation")
     )
-    past = histories(log)
-    kept = {user: items[: -max(1, len(items) // 10)] if len(items) > 1 else items for user, items in past.items()}
-    assert histories(model.trained[0]) == kept
+    past, kept = histories(log), histories(model.trained[0])
+    for user, items in past.items():
+        held = max(1, len(items) // 10) if len(items) > 1 else 0
+        assert len(kept[user]) == len(items) - held
+        rest = iter(items)
+        assert all(item in rest for item in kept[user])  # in the same order
+    assert kept != {user: items[: len(kept[user])] for user, items in past.items()}  # drawn, not the last
     assert report.cases == sum(len(items) > 1 for items in past.values())
 
 

@@ -63,6 +63,12 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="With --protocol: a parameter, MODEL.NAME=VALUE; may be repeated.", show_default=False
+        ),
+    ] = None,
     users: Annotated[
         int | None,
         typer.Option(help="With --protocol: judge only so many users or sessions.", min=1, show_default=False),
@@ -115,6 +121,7 @@ def evaluate(
     penchant evaluate --rankings --seed 7
     penchant evaluate --rankings --mixed --seed 7 --folds 5
     penchant evaluate --protocol loo-full --data ratings.csv --model ease --model blend:ease+ials
+    penchant evaluate --protocol split --data gowalla --model ials --set ials.dim=256 --validation
     penchant evaluate --protocol time-split --data ratings.csv --model ease-decay
     penchant evaluate --protocol per-impression --data shown.parquet --live
     penchant evaluate --protocol continual --data periods.tar.gz --users 1000 --live --json
@@ -122,6 +129,8 @@ def evaluate(
     """
     if protocol is not None and protocol != "prequential":
         if protocol == "freshness":
+            if given:
+                raise typer.BadParameter("goes with protocols that fit models once", param_hint="--set")
             if live:
                 raise typer.BadParameter("freshness is live as it is; --every says how late", param_hint="--live")
             run_freshness(
@@ -129,22 +138,25 @@ def evaluate(
                 validation=validation, plot=plot, json=json,
             )  # fmt: skip
             return
+        if given and protocol == "per-impression":
+            raise typer.BadParameter("goes with protocols that fit models", param_hint="--set")
         for option, text in {"--every": every, "--refit": refit, "--cases": cases}.items():
             if text is not None:
                 raise typer.BadParameter("goes with --protocol freshness", param_hint=option)
         run_protocol(
-            protocol, data, model or [], seed=seed, users=users, validation=validation, live=live, plot=plot, json=json
-        )
+            protocol, data, model or [], seed=seed, users=users, validation=validation, live=live, json=json, plot=plot,
+            given=given,
+        )  # fmt: skip
         return
-    for option, given in {
-        "--data": data, "--model": model, "--users": users, "--validation": validation, "--live": live,
+    for option, value in {
+        "--data": data, "--model": model, "--set": given, "--users": users, "--validation": validation, "--live": live,
         "--every": every, "--refit": refit, "--cases": cases, "--plot": plot,
     }.items():  # fmt: skip
-        if given and protocol is not None:
+        if value and protocol is not None:
             raise typer.BadParameter(
                 "prequential walks through the log of this folder; leave it out", param_hint=option
             )
-        if given:
+        if value:
             raise typer.BadParameter("goes with --protocol; add --protocol loo-full, say", param_hint=option)
     if not 0 < share < 1:
         raise typer.BadParameter("must lie between 0 and 1", param_hint="--share")

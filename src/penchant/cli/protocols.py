@@ -10,6 +10,7 @@ from rich.table import Table
 
 from penchant.cli.context import hint, out, print_json
 from penchant.cli.impressions import impressions_report
+from penchant.cli.parameters import named_in, with_parameters
 from penchant.cli.progress import bars
 from penchant.core.errors import PenchantError
 
@@ -36,6 +37,7 @@ def run_protocol(
     live: bool,
     json: bool,
     plot: Path | None = None,
+    given: list[str] | None = None,
 ) -> None:
     """Read the file, put the models and the baselines through the protocol, print the report."""
     from penchant.evaluation.datasets import Unsuited
@@ -64,14 +66,15 @@ def run_protocol(
         raise PenchantError(f"--live: {name} asks everything at one moment; it goes with {', '.join(_LIVE)}")
     try:
         dataset = _read(name, data)
+        _check_given(given or [], [part for one in [*models, *BASELINES] for part in _parts(one)])
         chosen = list(dict.fromkeys([*models, *BASELINES]))
         if not dataset.ordered and "recent-popularity" not in models:
             chosen.remove("recent-popularity")
         options = Options(seed=seed, users=users, part="validation" if validation else "test", live=live)
         made = [
-            ATTRIBUTED[one](seed, dataset.catalogue)
+            with_parameters(ATTRIBUTED[one](seed, dataset.catalogue), given or [])
             if one in ATTRIBUTED and dataset.catalogue is not None
-            else _make(one, seed, recipe, ordered=dataset.ordered)
+            else _make(one, seed, recipe, given or [], ordered=dataset.ordered)
             for one in chosen
         ]
         with bars() as tell:
@@ -179,16 +182,28 @@ def _parts(model: str) -> list[str]:
     return parts
 
 
-def _make(model: str, seed: int, recipe: Recipe, *, ordered: bool) -> Recommender:
+def _make(model: str, seed: int, recipe: Recipe, given: list[str], *, ordered: bool) -> Recommender:
     """A model by its name; a blend learns its weights for the lists of the protocol."""
-    from penchant.evaluation.recommenders import MODELS
     from penchant.evaluation.recommenders.blend import Blend
 
     if not model.startswith(BLEND):
-        return MODELS[model](seed)
-    members = [MODELS[part](seed) for part in _parts(model)]
+        return _one(model, seed, given)
+    members = [_one(part, seed, given) for part in _parts(model)]
     hold: Literal["last", "random"] = "last" if ordered else "random"
     return Blend(members, seed, hold, recipe.filter_seen, recipe.k)
+
+
+def _one(model: str, seed: int, given: list[str]) -> Recommender:
+    from penchant.evaluation.recommenders import MODELS
+
+    made: Recommender = with_parameters(MODELS[model](seed), given)
+    return made
+
+
+def _check_given(given: list[str], asked: list[str]) -> None:
+    for name in named_in(given):
+        if name not in asked:
+            raise PenchantError(f"--set: {name!r} is not judged here; add --model {name}, or name one of it")
 
 
 def _shares(blend: Blend) -> dict[str, float]:

@@ -114,7 +114,7 @@ def standardised(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
     A row without two different finite scores is zero.
 
-    >>> standardised(np.array([[1, 3, -np.inf, 2, 2]], np.float32)).round(3).tolist()
+    >>> standardised(np.array([[1, 3, -np.inf, 2, 2]], np.float32)).astype(float).round(3).tolist()
     [[-1.414, 1.414, -1.414, 0.0, 0.0]]
     """
     able = np.isfinite(scores)
