@@ -85,8 +85,36 @@ def test_a_batch_is_its_histories_one_by_one(shape: Shape, rng: np.random.Genera
         assert alone.terms is not None
         assert found.terms is not None
         np.testing.assert_allclose(alone.states[0], found.states[row], rtol=2e-5, atol=2e-5)
+        # Without terms a gated model has a way of its own for one history.
+        single = encode(model, mine[None], when[None]).states[0]
+        np.testing.assert_allclose(single, found.states[row], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(single, expected, rtol=2e-4, atol=2e-4)
         kept = min(length, shape.length)
         np.testing.assert_allclose(alone.terms[0, -kept:], found.terms[row, -kept:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 63, 200, 210])
+@pytest.mark.parametrize(
+    ("heads", "blocks", "spread"),
+    [(1, 1, 0.1), (1, 2, 0.1), (4, 3, 0.1), (2, 2, 3.0)],  # the last: gates and softmax weights of nothing and of all
+)
+def test_one_history_of_full_size_is_as_in_a_batch(length: int, heads: int, blocks: int, spread: float) -> None:
+    rng = np.random.default_rng(length)
+    shape = Shape(heads=heads, blocks=blocks)
+    weights = {name: (spread * rng.standard_normal(size)).astype(np.float32) for name, size in shape.arrays(50).items()}
+    model = SequenceModel(np.arange(50, dtype=np.int64), weights, shape)
+    past = rng.integers(0, 50, (1, length)).astype(np.int32)
+    single, batch = encode(model, past).states[0], encode(model, np.repeat(past, 2, axis=0)).states[0]
+    np.testing.assert_allclose(single, batch, rtol=1e-4, atol=1e-4)
+    if length < 100 and spread < 1:  # the loops take a second for the longest, and their sigmoid does not saturate
+        np.testing.assert_allclose(single, state_after(model, past[0].tolist()), rtol=1e-4, atol=1e-4)
+    assert single.dtype == np.float32
+
+
+def test_one_history_may_have_absent_places() -> None:
+    model = drawn(names(ITEMS), SMALL)
+    found = encode(model, np.array([[-1, -1, 4, 9]], np.int32)).states
+    np.testing.assert_allclose(found, encode(model, np.array([[4, 9]], np.int32)).states, atol=1e-4)
 
 
 def test_no_history_has_no_state() -> None:
