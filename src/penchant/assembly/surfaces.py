@@ -134,7 +134,7 @@ class SurfaceCompiler:
     ) -> CompiledSurface:
         schema, settings = self._definition.schema, self._with_defaults()
         # A row because of an item holds what goes with it, or nothing.
-        reserve = FALLBACK if surface.fill and surface.about != "liked" else None
+        reserve = FALLBACK if surface.filled else None
         names = [*(source.name for source, _ in sources), *([] if reserve is None else [reserve.name])]
         by_model = surface.rank == "model"
         contributors = {source.name: source.contributor for source, _ in sources if isinstance(source, Contributing)}

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from penchant.core.candidates import Outcome, Reason
 from penchant.core.clock import Clock, Millis
 from penchant.core.errors import InvalidRequest, StateUnavailable
@@ -20,6 +22,7 @@ from penchant.serving.impressions import ImpressionWriter, impression_of
 from penchant.serving.live import Live, World
 from penchant.serving.queries import CompiledSurface, Preparation
 from penchant.serving.reading import Intake, Reading, Stored
+from penchant.serving.rows import distinct_rows
 from penchant.telemetry import logger
 
 ROWS = "because"
@@ -97,15 +100,21 @@ class Engine:
     def rows(self, user_id: str, n: int, size: int, where: wire.Where, request_id: str) -> wire.Rows:
         """At most `n` rows about what the user took, the newest first; raises `InvalidRequest`.
 
-        A row has no fallback: about an item of which no source knows enough to propose three, there is none.
+        No row is about what the user has hidden. A row has no fallback: about an item of which no source knows enough
+        to propose three, there is none.
         """
         problems: list[str] = []
         live, rows, shown = self.live.current, list[wire.Row](), list[str]()
         experiment, name = self._assigner.assign(ROWS, user_id)
         surface, items = live.compiled.surfaces[name], live.items
+        if surface.settings.about != "liked":
+            raise InvalidRequest("", "no_rows", f'surface {name!r} makes no rows; give it about = "liked"')
+        self._preparation.check(where)  # with nobody to make rows for, too
         now = max(self._clock.now(), items.time)
         user = self._user(user_id, now, problems)
-        for seed in self._preparation.liked(user, items)[: n + _SPARE].tolist():
+        liked = self._preparation.liked(user, items)
+        liked = liked[~np.isin(liked, distinct_rows(user.hidden, items))]
+        for seed in liked[: n + _SPARE].tolist():
             request = wire.Request(
                 user_id=user_id, surface=ROWS, item_id=items.ids[seed], n=size, exclude=shown, where=where
             )
@@ -202,7 +211,7 @@ class Engine:
         try:
             outcome = surface.pipeline.run(query, trace=request.explain)
             failed = outcome.degraded
-            if len(outcome.slate) > 0 or query.rank_only is not None or not surface.settings.fill:
+            if len(outcome.slate) > 0 or query.rank_only is not None or not surface.settings.filled:
                 if len(outcome.slate) > 0 and query.rank_only is None and query.seed_row < 0:
                     self._fallback.remember(query, outcome.slate.rows)
                 return outcome.with_degraded(problems) if problems else outcome

@@ -109,6 +109,10 @@ class Preparation:
         """The rows that the user did something of positive weight to, newest first, each once."""
         return distinct_rows(user.history.items[self.positive[user.history.actions]], items)
 
+    def check(self, where: wire.Where) -> None:
+        """Raises `InvalidRequest` for conditions that cannot be put."""
+        compile_where(where, self.schema)
+
     def _context(self, request: wire.Request) -> Mapping[str, AttributeValue]:
         if not request.context:
             return {}

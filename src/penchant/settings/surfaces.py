@@ -70,6 +70,11 @@ class Surface(Table, frozen=True):
     """Standing predicates over item attributes, as `where` in a request."""
     candidates: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500
 
+    @property
+    def filled(self) -> bool:
+        """Whether popular items fill a short slate."""
+        return self.fill and self.about != "liked"
+
 
 class Age(Table, frozen=True):
     """`[filters.age]`: the item attribute that restricts (flag, or number = least age) and the user's answer."""
