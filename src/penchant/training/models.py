@@ -49,8 +49,9 @@ class ModelKind:
     """How a model is trained on the past, and read from the part of an artifact that keeps it."""
 
     read: Callable[[Mapping[str, NDArray[Any]]], Model]
-    train: Callable[[Past, Training, int, Tell], Model]
-    """From interactions in which two items share a user, the settings and a seed."""
+    train: Callable[[Past, Training, int, Tell], Model | None]
+    """From interactions in which two items share a user, the settings and a seed; None where there is nothing to learn.
+    """
 
 
 def _ease(told: Past, settings: Training, _seed: int, tell: Tell) -> EaseModel:
@@ -109,7 +110,7 @@ def _sequence(told: Past, settings: Training, seed: int, tell: Tell) -> Sequence
     )
 
 
-def _two_tower(told: Past, settings: Training, seed: int, tell: Tell) -> TwoTowerModel:
+def _two_tower(told: Past, settings: Training, seed: int, tell: Tell) -> TwoTowerModel | None:
     from penchant.retrieval.two_tower.training import Fitting, fit_two_tower
 
     how, past, items = settings.two_tower, told.interactions, told.items()
@@ -117,6 +118,8 @@ def _two_tower(told: Past, settings: Training, seed: int, tell: Tell) -> TwoTowe
     known = rows < items.count  # interactions may name what no item event brought
     number = np.cumsum(known) - 1
     there = known[past.columns]
+    if not there.any():
+        return None
     people = past.rows[there]
     order = np.argsort(people, kind="stable")
     counts = np.bincount(people, minlength=len(past.users))
@@ -153,11 +156,14 @@ def part_of(name: str) -> str:
 def train_models(
     names: Iterable[str], past: Past, settings: Training, *, seed: int = 0, tell: Tell = lambda *_: None
 ) -> dict[str, Model]:
-    """The models of these names; none when no two items share a user.
+    """The models of these names, of which those that find nothing to learn are left out; none when no two items share
+    a user.
 
     The caller bounds the items (`interactions_csr(max_items=…)`).
     """
     matrix = past.interactions.matrix
     if matrix.shape[1] < 2 or (matrix.getnnz(axis=1) > 1).sum() == 0:
         return {}
-    return {name: KINDS[name].train(past, settings, seed, tell) for name in KINDS if name in set(names)}
+    wanted = set(names)
+    trained = {name: kind.train(past, settings, seed, tell) for name, kind in KINDS.items() if name in wanted}
+    return {name: model for name, model in trained.items() if model is not None}
