@@ -49,10 +49,9 @@ def encode(
     gaps = None if not shape.times else _gaps(times, length)
     taken = None
     if rows == 1 and hidden is None and gaps is None and shape.block == "ligr" and not terms:
-        newest = newest_of_one(weights, shape, x[0])
+        state = newest_of_one(weights, shape, x[0])
     else:
-        newest, taken = _newest(weights, shape, x, hidden, gaps, terms=terms)
-    state = _normed(newest, weights["last_scale"], weights["last_shift"])
+        state, taken = _newest(weights, shape, x, hidden, gaps, terms=terms)
     if shape.temperature > 0:
         size = np.sqrt((state * state).sum(-1, keepdims=True))
         state = state / ((size + np.float32(1e-6)) * np.float32(shape.temperature))
@@ -68,7 +67,7 @@ def _newest(
     *,
     terms: bool,
 ) -> tuple[Floats, Floats | None]:
-    """The newest places after all blocks, float32[n, d], and what they took from each place if asked."""
+    """The newest places after all blocks and the last norm, float32[n, d], and what they took from each if asked."""
     length, taken = x.shape[1], None
     for block in range(shape.blocks):
         w, last = of_block(weights, block), block == shape.blocks - 1
@@ -79,7 +78,7 @@ def _newest(
         if hidden is not None:
             bias = bias + hidden
         x, taken = (_ligr if shape.block == "ligr" else _hstu)(w, shape, x, bias, first, terms=terms and last)
-    return x[:, -1], taken
+    return _normed(x[:, -1], weights["last_scale"], weights["last_shift"]), taken
 
 
 def _ligr(

@@ -26,14 +26,16 @@ _BIAS, _MANTISSA = np.int32(127), np.int32(23)
 
 
 def newest_of_one(weights: dict[str, Floats], shape: Shape, x: Floats) -> Floats:
-    """The newest place after all blocks, float32[1, d], of the places `x`, float32[L, d], oldest first, all of items.
+    """The newest place after all blocks and the last norm, float32[1, d], of the places `x`, float32[L, d], all taken.
 
     The weights must be float32, as those of a `SequenceModel` are.
     """
     x = x.T.copy()
     for block in range(shape.blocks):
         x = _block(of_block(weights, block), shape, x, last=block == shape.blocks - 1)
-    return x.T
+    state = np.empty_like(x)
+    _norm(x, weights["last_scale"], weights["last_shift"], state)
+    return state.T
 
 
 def _block(w: dict[str, Floats], shape: Shape, x: Floats, *, last: bool) -> Floats:

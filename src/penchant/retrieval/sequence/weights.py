@@ -71,7 +71,8 @@ def _norm(name: str, dim: int) -> dict[str, tuple[int, ...]]:
 
 def of_block(weights: dict[str, Any], block: int) -> dict[str, Any]:
     """The arrays of one block, without its number in their names."""
-    return {name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"{block}.")}
+    prefix = f"{block}."
+    return {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def time_edges() -> NDArray[np.int32]:
