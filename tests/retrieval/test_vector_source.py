@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -178,3 +179,13 @@ def test_clusters_are_made_beside_the_pictures() -> None:
             live._thread.join()
         time.sleep(0.001)
     assert live._index.view().clusters is not None  # type: ignore[attr-defined]
+
+
+def test_a_search_that_cannot_be_looked_at_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    table, watch = LiveVectors().follow(some_vectors(rng, 50), np.ones(50, np.bool_)), Watch(share=1.0)
+    watch.note(0, table, np.eye(1, SIZE, dtype=np.float32)[0], 3, np.ones(50, np.bool_))
+    monkeypatch.setattr(watch._monitor, "look", Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
+        watch.look()
+    assert watch.look() is None

@@ -25,6 +25,7 @@ class Watch:
     def __init__(self, share: float = 1 / 256) -> None:
         self._monitor = RecallMonitor(self._units, share=share)
         self._asked: _Asked | None = None
+        self._table: VectorTable | None = None
         self._looked = threading.Lock()
 
     def note(
@@ -37,16 +38,17 @@ class Watch:
     def look(self) -> Recall | None:
         """Compare what was kept with a scan of all the float32 vectors; None where nothing was."""
         with self._looked:
-            asked = self._asked
+            asked, self._asked = self._asked, None
             if asked is None:
                 return None
+            self._table = asked.table  # not what another request has put in its place by now
             places = asked.table.to_row
             allowed = places >= 0
             allowed[allowed] = asked.eligible[places[allowed]]
             self._monitor.look(asked.table.view, asked.query, asked.limit, allowed)
-            self._asked = None
+            self._table = None
             return self._monitor.recall()
 
     def _units(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        assert self._asked is not None
-        return self._asked.table.units(rows)
+        assert self._table is not None
+        return self._table.units(rows)
