@@ -198,3 +198,13 @@ def test_lists_are_shared_and_keep_their_order() -> None:
     assert [kept.n for kept in longer.user.lists] == [300, 2_000, 500]
     shorter = compile_toml(LAST.format(every, 30))
     assert shorter.state_fingerprint == compile_toml("").state_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("told", "key"),
+    [('rising = "5m"', "sources.rising"), ('rising = "1h"\nrising_against = "900d"', "sources.rising_against")],
+)
+def test_what_sources_ask_for_is_refused_by_the_key_that_was_written(told: str, key: str) -> None:
+    settings = parse(f"[actions]\nclick = {{ weight = 1.0 }}\n[sources]\n{told}")
+    with pytest.raises(SettingsError, match=f"^{key}: "):
+        compile_plan(settings, Schema.of(settings))

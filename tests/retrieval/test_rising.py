@@ -10,7 +10,8 @@ from hypothesis import given, settings
 
 from penchant.core.items import Items
 from penchant.core.stages import Source
-from penchant.retrieval.rising import BEFORE, LATELY, Rising
+from penchant.features.builtin import BEFORE, LATELY
+from penchant.retrieval.rising import Rising
 from penchant.testing.contracts.source import SourceContract
 from penchant.testing.strategies import generators, make_items, make_query
 

@@ -46,7 +46,12 @@ def specs(settings: Settings, schema: Schema) -> Iterator[Spec]:
             key=keyed_attribute("sources.segment", settings.sources.segment, schema.user, "user"),
             crossed=True,
         )
-    yield from (check_feature(name, feature, schema) for name, feature in for_sources(settings, schema).items())
+    for name, feature in for_sources(settings, schema).items():
+        try:
+            yield check_feature(name, feature, schema)
+        except SettingsError as error:  # told by the key that somebody wrote
+            key = {LATELY: "sources.rising", BEFORE: "sources.rising_against"}.get(name, "sources")
+            raise SettingsError(str(error).replace(f"features.{name}.window", key)) from None
 
 
 def for_sources(settings: Settings, schema: Schema) -> dict[str, Feature]:

@@ -11,10 +11,8 @@ from penchant.core.candidates import Retrieved
 from penchant.core.clock import Millis
 from penchant.core.items import Items
 from penchant.core.query import Query
+from penchant.features.builtin import BEFORE, LATELY
 from penchant.retrieval.topk import NOTHING, best_first, walk
-
-LATELY, BEFORE = "rising_lately", "rising_before"
-"""Features: how often an item was taken in the short window, and in the long one around it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
