@@ -12,6 +12,7 @@ from penchant.catalog.columns import ItemColumns
 from penchant.catalog.fold import CatalogFold
 from penchant.core.errors import ContractError
 from penchant.core.events import Event, Impression, Interaction
+from penchant.core.fold import Fold
 from penchant.core.items import Items
 from penchant.core.log import START, Appended, EventLog, Record
 from penchant.core.state import StateStore
@@ -74,25 +75,22 @@ class LogPrefix:
 
 def past_state(parts: Parts) -> tuple[StateStore, Callable[[int], None]]:
     """An empty store, and the function that folds the log into it up to a position."""
-    return _past_state(parts, LogPrefix(parts.log))
+    return _folded(parts, LogPrefix(parts.log), parts.definition.folds())
 
 
 def catalogue(parts: Parts, upto: int) -> Items:
     """What the items were at a position: their attributes alone, without features."""
     definition = parts.definition
     fold = CatalogFold(definition.schema, implicit=definition.settings.catalog.implicit)
-    prefix, store = LogPrefix(parts.log), definition.memory_store()
-    runner = StreamRunner(prefix, store, (fold,))
-    prefix.upto = upto
-    while runner.step():
-        pass
+    store, step = _folded(parts, LogPrefix(parts.log), (fold,))
+    step(upto)
     with closing(store.snapshot()) as snapshot:
         return ItemColumns(definition.schema, definition.reader).refresh(snapshot, parts.clock.now())
 
 
-def _past_state(parts: Parts, prefix: LogPrefix) -> tuple[StateStore, Callable[[int], None]]:
+def _folded(parts: Parts, prefix: LogPrefix, folds: Sequence[Fold]) -> tuple[StateStore, Callable[[int], None]]:
     store = parts.definition.memory_store()
-    runner = StreamRunner(prefix, store, parts.definition.folds())
+    runner = StreamRunner(prefix, store, folds)
 
     def step(upto: int) -> None:
         prefix.upto = max(prefix.upto, upto)
@@ -114,7 +112,7 @@ def derive(parts: Parts, records: Iterable[Record]) -> Iterator[Derived]:
         return compiled[artifact]
 
     prefix = LogPrefix(parts.log)
-    store, step = _past_state(parts, prefix)
+    store, step = _folded(parts, prefix, definition.folds())
     past = Past(
         store=store,
         step=step,

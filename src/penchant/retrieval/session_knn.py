@@ -33,7 +33,7 @@ _DEPTH = 62
 """Items of a history that can count at most: one bit each."""
 
 
-class _Numbers(NamedTuple):
+class Numbers(NamedTuple):
     """The parameters as the kernels take them."""
 
     recent: int
@@ -107,7 +107,7 @@ class NearestSessions:
 
         `history` is oldest first; the session `without` (its own, as a rule) is nobody's neighbour.
         """
-        return _scored(sample.arrays, history, now, without, self.weights(), self._numbers(sample))
+        return _scored(sample.arrays, history, now, without, self.weights(), self.numbers(sample.length))
 
     def top(
         self,
@@ -133,11 +133,12 @@ class NearestSessions:
         into: NDArray[np.float32],
     ) -> None:
         """Set the scores of many histories, laid end to end, in `into`, float32[histories, items]."""
-        _fill(sample.arrays, items, offsets, now, without, into, self.weights(), self._numbers(sample))
+        _fill(sample.arrays, items, offsets, now, without, into, self.weights(), self.numbers(sample.length))
 
-    def _numbers(self, sample: Sessions) -> _Numbers:
-        return _Numbers(
-            self.recent, self.nearest, sample.length, self.normalise, 1.0 / self.fade, 1.0 / self.reach, self.backward,
+    def numbers(self, length: int) -> Numbers:
+        """The parameters for sessions of which the newest `length` visits count."""
+        return Numbers(
+            self.recent, self.nearest, length, self.normalise, 1.0 / self.fade, 1.0 / self.reach, self.backward,
             self.idf, self.own, self.onward, self.onward_from,
         )  # fmt: skip
 
@@ -159,6 +160,18 @@ def table_for(entries: int) -> NDArray[np.int32]:
     while room < 2 * entries:
         room *= 2
     return np.full(room, -1, np.int32)
+
+
+@kernel
+def ages_of(past: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """An open table of a history, each item once and the newest first, and the age of each by its seat."""
+    known = table_for(len(past))
+    ages = np.empty(len(known), np.int64)
+    for age in range(len(past)):
+        seat = seat_of(known, past[age])
+        known[seat] = past[age]
+        ages[seat] = age
+    return known, ages
 
 
 @kernel
@@ -218,18 +231,12 @@ def _asked(
     weight: NDArray[np.float64],
     now: int,
     without: int,
-    numbers: _Numbers,
+    numbers: Numbers,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """What the neighbours of weighted items propose, in the order in which it is found; `past` has each item once."""
     events, length = len(visits.rows), numbers.length
     alive = max(visits.clock[0] - events, 0)
-    known = table_for(len(past))
-    age_of = np.empty(len(known), np.int64)
-    for age in range(len(past)):
-        seat = seat_of(known, past[age])
-        known[seat] = past[age]
-        age_of[seat] = age
-
+    known, age_of = ages_of(past)
     slots = _candidates(visits, past, length, without, numbers.recent)
     likeness = np.zeros(len(slots), np.float32)
     matched = np.empty(len(slots), np.int32)
@@ -331,7 +338,7 @@ def _scored(
     now: int,
     without: int,
     weights: NDArray[np.float64],
-    numbers: _Numbers,
+    numbers: Numbers,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     # The newest items of the history, each once, newest first.
     past = np.empty(len(weights), np.int32)
@@ -371,7 +378,7 @@ def _fill(
     without: NDArray[np.int64],
     into: NDArray[np.float32],
     weights: NDArray[np.float64],
-    numbers: _Numbers,
+    numbers: Numbers,
 ) -> None:
     for case in range(len(offsets) - 1):
         history = histories[offsets[case] : offsets[case + 1]]

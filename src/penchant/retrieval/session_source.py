@@ -15,7 +15,7 @@ from penchant.core.items import Items, SessionTable
 from penchant.core.query import Query, UserState
 from penchant.retrieval.session_fold import session_of
 from penchant.retrieval.session_knn import NearestSessions
-from penchant.retrieval.session_walk import Columns, Numbers, credited, scored
+from penchant.retrieval.session_walk import Columns, credited, scored
 from penchant.retrieval.topk import NOTHING, top_listed
 
 LENGTH = 50
@@ -32,7 +32,7 @@ LIKE_SESSIONS = NearestSessions(
     idf=0.5,
     onward=0.5,
 )
-"""As chosen for `session-knn`, which see, but that the history does not propose itself."""
+"""As chosen for `session-knn`, but that the history does not propose itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +92,9 @@ class SessionNeighbours:
         table, past = self._past(query)
         if table.columns is None or len(past) == 0:
             return np.full(len(rows), -1, np.int32)
-        found = credited(table.columns, past, self.model.weights(), table.time, _own(query), _numbers(self.model), rows)
+        found = credited(
+            table.columns, past, self.model.weights(), table.time, _own(query), self.model.numbers(LENGTH), rows
+        )
         return np.where(found >= 0, past[found], -1).astype(np.int32)
 
     def _ask(self, query: Query) -> Asked | None:
@@ -102,7 +104,7 @@ class SessionNeighbours:
         last = self._last
         if last.table is not table or last.user is not query.user or not np.array_equal(last.past, past):
             last.table, last.value = None, None
-            weights, numbers = self.model.weights(), _numbers(self.model)
+            weights, numbers = self.model.weights(), self.model.numbers(LENGTH)
             last.value = scored(table.columns, past, weights, table.time, _own(query), numbers)
             last.table, last.user, last.past = table, query.user, past
         return last.value
@@ -119,13 +121,6 @@ def _columns(table: SessionTable) -> Columns:
     return Columns(
         visits.offsets, visits.keys, visits.values, table.keys, table.offsets, table.rows, table.times, table.index
     )
-
-
-def _numbers(model: NearestSessions) -> Numbers:
-    return Numbers(
-        model.recent, model.nearest, LENGTH, model.normalise, 1.0 / model.fade, 1.0 / model.reach, model.backward,
-        model.idf, model.own, model.onward, model.onward_from,
-    )  # fmt: skip
 
 
 def _own(query: Query) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
-from penchant.retrieval.session_knn import seat_of, table_for
+from penchant.retrieval.session_knn import Numbers, ages_of, seat_of, table_for
 from penchant.retrieval.topk import top_rows
 
 
@@ -25,35 +25,7 @@ class Columns(NamedTuple):
     heads: NDArray[np.int64]
 
 
-class Numbers(NamedTuple):
-    """The parameters as the loops take them."""
-
-    recent: int
-    nearest: int
-    length: int
-    normalise: float
-    fading: float
-    nearing: float
-    backward: float
-    idf: float
-    own: float
-    onward: float
-    onward_from: int
-
-
 Neighbours = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float64]]
-
-
-@kernel
-def _places(past: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """A table of the items of a history, and the place of each."""
-    known = table_for(len(past))
-    ages = np.empty(len(known), np.int64)
-    for age in range(len(past)):
-        seat = seat_of(known, past[age])
-        known[seat] = past[age]
-        ages[seat] = age
-    return known, ages
 
 
 @kernel
@@ -130,7 +102,7 @@ def neighbours(
 
     `past` has each item once, the newest first.
     """
-    known, ages = _places(past)
+    known, ages = ages_of(past)
     slots = _candidates(columns, past, own, numbers.recent)
     likeness = np.zeros(len(slots), np.float32)
     matched = np.zeros(len(slots), np.int32)
@@ -262,7 +234,7 @@ def credited(
     """
     weight = weights[len(past) - 1, : len(past)]
     slots, similarity, matched, common = neighbours(columns, past, weight, now, own, numbers)
-    known, ages = _places(past)
+    known, ages = ages_of(past)
     places = table_for(len(wanted))
     at_place = np.empty(len(places), np.int64)
     for at in range(len(wanted)):

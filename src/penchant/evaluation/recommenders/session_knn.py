@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penchant.evaluation.offline import Cases, Log
 from penchant.retrieval.session_knn import NOBODY, NearestSessions
+from penchant.retrieval.session_source import LIKE_SESSIONS
 from penchant.retrieval.sessions import Sessions
 
-CHOSEN = NearestSessions(
-    recent=500,
-    nearest=100,
-    decay="exponential",
-    pace=2.0,
-    normalise=0.25,
-    reach=4.0,
-    backward=0.8,
-    idf=0.5,
-    own=0.7,
-    onward=0.5,
-)
+CHOSEN = replace(LIKE_SESSIONS, own=0.7)
 """Chosen on the first period of Diginetica: its last three days, from the days before them."""
 
 
