@@ -17,6 +17,7 @@ from penchant.retrieval.fresh import Fresh
 from penchant.retrieval.picks import Picks
 from penchant.retrieval.rising import Rising
 from penchant.retrieval.tailored import NewForYou
+from penchant.retrieval.vector_source import Vectors
 from penchant.settings import Settings, duration
 
 LIST = "editorial_"
@@ -75,6 +76,16 @@ def rising(name: str, settings: Settings) -> Rising:
     if short >= long:
         raise SettingsError("sources.rising_against: it must be longer than sources.rising, which lies inside it")
     return Rising(name, short, long)
+
+
+def vectors(name: str, settings: Settings) -> Vectors:
+    """What is near by the vectors of the attribute that the settings name, or the first; nothing without any."""
+    there = [attribute for attribute, kind in settings.attributes.item.items() if kind.startswith("vector:")]
+    named = settings.sources.vector
+    if named is not None and named not in there:
+        known = ", ".join(there) or "none"
+        raise SettingsError(f"sources.vector: {named!r} is no vector of [attributes.item]; there are: {known}")
+    return Vectors(name, named or next(iter(there), None))
 
 
 def _attribute(key: str, name: str | None, schema: Schema, sides: tuple[str, ...], source: str) -> str:

@@ -17,7 +17,6 @@ from penchant.retrieval.popular import Popular
 from penchant.retrieval.sequence.source import Sequence
 from penchant.retrieval.session_source import SessionNeighbours
 from penchant.retrieval.two_tower.source import TwoTower
-from penchant.retrieval.vector_source import Vectors
 from penchant.settings import Settings
 from penchant.training.models import Models
 
@@ -35,7 +34,7 @@ SOURCES: Mapping[str, tuple[Build, str]] = {
     "two_tower": (lambda name, _s, m: TwoTower(name, m.get(name)), "items whose attributes suit the live history"),
     "session": (lambda name, _s, _m: SessionNeighbours(name), "what recent sessions like this one went on to"),
     "content": (lambda name, _s, _m: Content(name), "items with attributes like those of the user's newest ones"),
-    "vectors": (lambda name, s, _m: Vectors(name, vector_attribute(s)), "items near the user's newest, by vectors"),
+    "vectors": (lambda name, s, _m: declared.vectors(name, s), "items near the user's newest, by vectors"),
     "new_for_you": (lambda name, s, _m: declared.new_for_you(name, s), "the newest items, by the user's taste"),
     "rising": (lambda name, s, _m: declared.rising(name, s), "items taken more often than shortly before"),
     "followed": (lambda name, s, _m: declared.followed(name, s), "the newest items of creators the user follows"),
@@ -49,16 +48,6 @@ SCORING = ("ease", "covisit", "content")
 
 SCORING_IF_LISTED = ("ials", "graph_filter", "sequence", "two_tower", "session", "vectors")
 """Those whose score is one where any surface lists them."""
-
-
-def vector_attribute(settings: Settings) -> str | None:
-    """The item attribute that `vectors` reads: the one that settings name, or the first; None without any."""
-    vectors = [name for name, kind in settings.attributes.item.items() if kind.startswith("vector:")]
-    named = settings.sources.vector
-    if named is not None and named not in vectors:
-        there = ", ".join(vectors) or "none"
-        raise SettingsError(f"sources.vector: {named!r} is no vector of [attributes.item]; there are: {there}")
-    return named or next(iter(vectors), None)
 
 
 def scoring_sources(listed: Iterable[str]) -> tuple[str, ...]:
