@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.pg, pytest.mark.
 
 DOCUMENTED = Path(__file__).resolve().parents[3] / "docs" / "reference" / "http.md"
 TIMEOUT_MS = 50
-BUSY_MS = 100
+BUSY_MS = 1_000
 """What other programs on the machine may take from one request."""
 
 
@@ -79,7 +79,8 @@ def test_a_redis_that_is_away_costs_a_request_milliseconds(
     )
     assert max(first) < TIMEOUT_MS + BUSY_MS
     assert p50 < 20
-    assert max(later) < TIMEOUT_MS + BUSY_MS, "now and then one tries"
+    assert sum(took > TIMEOUT_MS for took in later) <= 10, "now and then one tries"
+    assert max(later) < TIMEOUT_MS + BUSY_MS
     assert answered < 1_000
     if how == "hangs":
         redis.resume()
