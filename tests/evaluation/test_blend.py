@@ -12,7 +12,11 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
+from penchant.evaluation.datasets import Dataset
 from penchant.evaluation.offline import Cases, Log, Recommender
+from penchant.evaluation.protocols import Options, judge
+from penchant.evaluation.protocols.leave_one_out import LOO_FULL
+from penchant.evaluation.protocols.rounds import Round
 from penchant.evaluation.recommenders import Ease, Popularity
 from penchant.evaluation.recommenders.blend import Blend, held_out, learn_shares, standardised
 from penchant.testing.strategies import generators
@@ -178,3 +182,29 @@ def test_scores_are_the_weighted_sum_and_nothing_is_left_of_an_earlier_fit() -> 
 def test_a_blend_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a model"):
         Blend([])
+
+
+def test_under_leave_one_out_a_blend_is_fitted_once_and_chooses_by_the_validation() -> None:
+    rng = np.random.default_rng(6)
+    log = Log(np.repeat(np.arange(30), 8).astype(np.int32), rng.integers(0, 12, 240).astype(np.int32), 30, 12)
+    data = Dataset("made", log)
+    judged = next(iter(LOO_FULL.rounds(data, Options()).rounds))
+    assert judged.tuning is not None
+    test, validation = (round_of(data, part).asked for part in ("test", "validation"))
+    assert judged.tuning.answers.tolist() == validation.answers.tolist()
+    assert judged.asked.answers.tolist() == test.answers.tolist()
+    noise, knows = (rng.random((30, 12)).astype(np.float32) for _ in range(2))
+    for case, user in enumerate(validation.users):
+        knows[user, validation.answers[validation.first[case]]] = 9
+    models = [Fixed(noise), Fixed(knows)]
+    blend = Blend(models)
+    judge(LOO_FULL, data, [blend])
+    assert blend.weights[1] >= 0.5
+    assert [len(model.logs) for model in models] == [1, 1]
+    assert len(models[0].logs[0]) == len(judged.train)
+    # On the validation part itself nothing may be chosen by what is judged.
+    assert round_of(data, "validation").tuning is None
+
+
+def round_of(data: Dataset, part: Literal["test", "validation"]) -> Round:
+    return next(iter(LOO_FULL.rounds(data, Options(part=part)).rounds))

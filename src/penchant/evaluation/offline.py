@@ -82,6 +82,17 @@ class Learner(Recommender, Protocol):
         """Further events of live traffic, after `fit` and in order: what comes next counts them."""
 
 
+@runtime_checkable
+class Tunable(Recommender, Protocol):
+    """A model that chooses something by cases whose answers are known."""
+
+    def tune(self, log: Log, cases: Cases, answers: NDArray[np.int32], first: NDArray[np.int64]) -> None:
+        """Instead of `fit`: learn from the log, and choose by cases of which the log knows nothing.
+
+        What is right for case `c` is `answers[first[c]:first[c + 1]]`.
+        """
+
+
 def _ones(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> sparse.csr_matrix:
     from scipy import sparse
 

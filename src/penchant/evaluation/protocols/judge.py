@@ -13,7 +13,7 @@ from penchant.evaluation import metrics
 from penchant.evaluation.beyond import Likeness
 from penchant.evaluation.datasets import Dataset, Unsuited
 from penchant.evaluation.memory import forget_peak, peak_bytes
-from penchant.evaluation.offline import Learner, Recommender
+from penchant.evaluation.offline import Learner, Recommender, Tunable
 from penchant.evaluation.protocols.extras import Extras, extras_of
 from penchant.evaluation.protocols.ranking import best, places
 from penchant.evaluation.protocols.recipe import PLAIN, Options, Recipe
@@ -70,7 +70,7 @@ def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, pr
         if not len(one.asked):
             raise Unsuited(f"{data.name}, {one.name}: nothing to ask; users with more interactions are needed")
         begun = time.perf_counter()
-        model.fit(one.train)
+        _fit(model, one)
         fitted = time.perf_counter()
         tally = _Tally(extras(one.train, len(one.asked)), np.zeros(one.train.n_items, np.int64))
         tally.extras_s = time.perf_counter() - fitted
@@ -92,6 +92,14 @@ def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, pr
         )
     row.peak_bytes = peak_bytes()
     return row
+
+
+def _fit(model: Recommender, one: Round) -> None:
+    if isinstance(model, Tunable) and one.tuning is not None and len(one.tuning):
+        every = len(one.tuning)
+        model.tune(one.train, one.tuning.cases(0, every), *one.tuning.targets(0, every))
+    else:
+        model.fit(one.train)
 
 
 def _batches(one: Round, learner: Learner | None, step: int, live_step: int) -> Iterator[tuple[int, int]]:

@@ -83,6 +83,8 @@ class Round:
     """bool[n_items]: what is ranked; None: every item."""
     strata: Strata | None = None
     """Each measure is reported for each kind of case apart; None: for all together."""
+    tuning: Asked | None = None
+    """Other cases of the same `train`, for models that choose something by them: the protocol's validation part."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,12 @@ _CELLS = 8_000_000
 class Blend:
     """The sum of the z-scores of several models, with weights of NDCG@`k` on a part of the log.
 
-    `fit` holds out of at most `people` users, drawn with the seed, the `last` item of each, or at `random` a `share` of
-    each one's items (at least one) where the log has no order; fits the models on the rest; learns the weights; and
-    fits them on everything. Scores are standardised in each case over the items that the model proposes; the others
-    stand where its lowest does. What no model proposes is not proposed. Weights are looked for among the `pool` best
-    items of each model, by `learn_shares`; all are equal where nobody has two items.
+    `tune` fits the models once and learns the weights by the cases that it is given. `fit` holds cases out itself: of
+    at most `people` users, drawn with the seed, the `last` item of each, or at `random` a `share` of each one's items
+    (at least one) where the log has no order; then it fits the models on everything. Scores are standardised in each
+    case over the items that the model proposes; the others stand where its lowest does. What no model proposes is not
+    proposed. Weights are looked for among the `pool` best items of each model, by `learn_shares`; all are equal where
+    nobody has two items.
     """
 
     models: Sequence[Recommender]
@@ -40,7 +41,7 @@ class Blend:
     pool: int = 200
     name: str = ""
     weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    """float64[models], none below zero, of sum 1; after `fit`."""
+    """float64[models], none below zero, of sum 1; after `fit` or `tune`."""
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -53,11 +54,14 @@ class Blend:
             log, self.hold, people=self.people, share=self.share, filter_seen=self.filter_seen, seed=self.seed
         )
         if len(cases) and len(self.models) > 1:
-            for model in self.models:
-                model.fit(rest)
-            self.weights = learn_shares(*self._pooled(cases, answers, first, log.n_items), self.k)
+            self.tune(rest, cases, answers, first)
         for model in self.models:
             model.fit(log)
+
+    def tune(self, log: Log, cases: Cases, answers: NDArray[np.int32], first: NDArray[np.int64]) -> None:
+        for model in self.models:
+            model.fit(log)
+        self.weights = learn_shares(*self._pooled(cases, answers, first, log.n_items), self.k)
 
     def scores(self, cases: Cases) -> NDArray[np.float32]:
         found: NDArray[np.float32] | None = None
