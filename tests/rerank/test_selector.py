@@ -18,6 +18,7 @@ from penchant.testing.contracts.stage import SelectorContract, random_candidates
 from penchant.testing.oracles import rerank as oracle
 from penchant.testing.strategies import generators, make_items, make_query, random_items, random_query
 
+DAY = 86_400_000
 SCHEMA = Schema(
     actions={},
     item={
@@ -54,6 +55,7 @@ def world(rng: np.random.Generator) -> tuple[Query, Candidates]:
         items,
         feature_names=(*items.feature_names, "total_impression"),
         features=np.concatenate([items.features, shown], axis=1),
+        listed_at=items.time - DAY * rng.choice([1, 29, 30, 400], items.count),
     )
     query = random_query(rng, items)
     candidates = random_candidates(rng, query)
@@ -197,6 +199,19 @@ def test_a_slate_needs_values() -> None:
 def test_only_sets_are_compared(select: Select, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SlateSelector(select, SCHEMA)
+
+
+def test_what_is_new_goes_before_what_is_old_and_seldom_shown() -> None:
+    shown, time = [500] * 20 + [0] * 10, 1_700_000_000_000
+    listed_at = [time - 31 * DAY] * 26 + [time - DAY] + [time - 31 * DAY] * 3
+    items = make_items(30, time=time, listed_at=listed_at, features={"total_impression": shown})
+    query = make_query(items, size=10)
+    rows = np.arange(30, dtype=np.int32)
+    candidates = Candidates(rows, np.zeros(30, np.uint32), {"value": np.linspace(1, 0, 30, dtype=np.float32)})
+    selector = SlateSelector(Select(new=New(slots=1, below=400)), SCHEMA)
+    assert selector.select(query, candidates).rows.tolist() == [0, 1, 2, 3, 26, 4, 5, 6, 7, 8]
+    old = replace(items, listed_at=np.full(30, time - 31 * DAY, np.int64))
+    assert selector.select(make_query(old, size=10), candidates).rows.tolist() == [0, 1, 2, 3, 20, 4, 5, 6, 7, 8]
 
 
 def test_slots_are_kept_for_new_items() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from penchant.core.clock import Millis
 from penchant.core.compile import kernel
 from penchant.core.items import Items
 from penchant.rerank.diversity import overlaps
@@ -19,6 +20,8 @@ FIRST = 4
 """How many slots at the top are never kept for new items."""
 SHOWN = "total_impression"
 """The feature that counts how often an item was shown."""
+YOUNG: Millis = 30 * 86_400_000
+"""How long after its first `item` event an item goes before older ones that were shown as seldom."""
 
 
 def compile_caps(caps: Sequence[Cap], attributes: Sequence[str]) -> NDArray[np.int64]:
@@ -35,12 +38,17 @@ def compile_caps(caps: Sequence[Cap], attributes: Sequence[str]) -> NDArray[np.i
 
 
 def new_rows(items: Items, rows: NDArray[np.int32], below: int) -> NDArray[np.bool_]:
-    """Which of the rows were shown fewer than `below` times; without the count none is new."""
+    """Which of the rows were shown fewer than `below` times, and came in the last `YOUNG` where any of those did.
+
+    Most of a catalogue is shown seldom, and the best of what is old would take every slot kept for what is new. Without
+    the count none is new.
+    """
     if SHOWN not in items.feature_names:
         return np.zeros(len(rows), np.bool_)
     shown = items.features[rows, items.feature_names.index(SHOWN)]
     found: NDArray[np.bool_] = ~(shown >= below)  # one without a count was never shown
-    return found
+    young = found & (items.time - items.listed_at[rows] < YOUNG)
+    return young if young.any() else found
 
 
 @kernel

@@ -65,10 +65,9 @@ def next_slot(
     allowed = [index for index in left if _may(chosen, query.items, [rows[j] for j in above], rows[index])]
     if not allowed and query.rank_only is not None:
         allowed = left
-    if query.rank_only is None and _owed(chosen, len(above), min(query.size, len(rows))) > sum(
-        _new(chosen, query.items, rows[j]) for j in above
-    ):
-        allowed = [index for index in allowed if _new(chosen, query.items, rows[index])] or allowed
+    new = _new(chosen, query.items, rows)
+    if query.rank_only is None and _owed(chosen, len(above), min(query.size, len(rows))) > len(new & {*above}):
+        allowed = [index for index in allowed if index in new] or allowed
     if not allowed:
         return None
 
@@ -94,10 +93,13 @@ def _owed(chosen: Select, slot: int, size: int) -> int:
     return sum((slot - 4) * wanted >= k * room for k in range(wanted)) if room > 0 else 0
 
 
-def _new(chosen: Select, items: Items, row: int) -> bool:
+def _new(chosen: Select, items: Items, rows: Sequence[int]) -> set[int]:
+    """Places of the candidates shown seldom: those of the last thirty days, or all where there are none."""
     if "total_impression" not in items.feature_names:
-        return False
-    return not items.column("total_impression")[row] >= chosen.new.below
+        return set()
+    seldom = {at for at, row in enumerate(rows) if not items.column("total_impression")[row] >= chosen.new.below}
+    young = {at for at in seldom if items.time - int(items.listed_at[rows[at]]) < 30 * 86_400_000}
+    return young or seldom
 
 
 def _may(chosen: Select, items: Items, above: Sequence[int], row: int) -> bool:
