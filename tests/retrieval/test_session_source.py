@@ -27,7 +27,8 @@ from penchant.core.stages import Source
 from penchant.core.state import visits_key
 from penchant.retrieval.session_fold import SessionFold, session_of
 from penchant.retrieval.session_knn import NearestSessions
-from penchant.retrieval.session_source import LIKE_SESSIONS, SessionNeighbours
+from penchant.retrieval.session_source import LIKE_SESSIONS, SessionNeighbours, _columns
+from penchant.retrieval.session_walk import candidates
 from penchant.retrieval.sessions import Sessions
 from penchant.testing.contracts.source import SourceContract
 from penchant.testing.oracles.sessions import named
@@ -135,6 +136,35 @@ def test_equals_the_offline_model_where_both_hold_everything(
     expected = np.zeros(rows, np.float32)
     expected[found] = scores
     assert np.nan_to_num(mine) == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 60),
+    st.integers(1, 12),
+    st.sampled_from([1, 2, 5, 20, 1_000]),
+    st.sampled_from([1, 30, 10_000]),
+)
+def test_candidates_are_those_of_all_visits_in_order(
+    seed: int, sessions: int, rows: int, recent: int, spread: int
+) -> None:
+    """Also where many visits are of one time, and where there are more than are looked at."""
+    rng = np.random.default_rng(seed)
+    visits = [(session, row, NOW + int(rng.integers(spread))) for session, row, _ in drawn(rng, sessions, rows)]
+    items = with_sessions(make_items(rows), sorted(visits, key=lambda visit: visit[2]))
+    assert items.sessions is not None
+    columns = _columns(items.sessions)
+    past = rng.permutation(rows)[: int(rng.integers(1, rows + 1))].astype(np.int32)
+    own = rng.choice([*(session for session, *_ in visits), 5], int(rng.integers(0, 4)))
+    every = [
+        (-columns.values[at], columns.sessions[at])
+        for row in past.tolist()
+        for at in range(columns.of_row[row], columns.of_row[row + 1])
+    ]
+    first = dict.fromkeys(session for _, session in sorted(every, key=lambda visit: visit[0])[: 4 * recent])
+    expected = [session for session in first if session not in own][:recent]
+    assert columns.keys[candidates(columns, past, own, recent)].tolist() == expected
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
-from penchant.retrieval.session_knn import Numbers, ages_of, seat_of, table_for
+from penchant.retrieval.session_knn import NOBODY, Numbers, ages_of, seat_of, table_for
 from penchant.retrieval.topk import top_rows
 
 
@@ -39,54 +39,85 @@ def _shift(columns: Columns) -> int:
 
 @kernel
 def _slot_of(columns: Columns, session: int, shift: int) -> int:
-    """The index of a session, -1 where the sample does not have it."""
-    head = session >> shift
-    low, high = columns.heads[head], columns.heads[head + 1]
-    while low < high:
-        middle = (low + high) >> 1
-        if columns.keys[middle] < session:
-            low = middle + 1
-        else:
-            high = middle
-    return int(low) if low < len(columns.keys) and columns.keys[low] == session else -1
+    """The index of a session that the sample has."""
+    at = np.uintp(columns.heads[session >> shift])  # unsigned: no check for counting from the end
+    while columns.keys[at] < session:
+        at += np.uintp(1)
+    return int(at)
 
 
 @kernel
-def _candidates(columns: Columns, past: NDArray[np.int32], own: NDArray[np.int64], recent: int) -> NDArray[np.int32]:
-    """The sessions that were the last to visit an item of the history, the last first; of `4 * recent` visits."""
+def _seat_of(keys: NDArray[np.int64], session: int) -> int:
+    """Where in an open table a session is, or would be; -1 is a free seat. Sessions are hashes already."""
+    mask = len(keys) - 1
+    at = session & mask
+    while keys[at] >= 0 and keys[at] != session:
+        at = (at + 1) & mask
+    return at
+
+
+@kernel
+def candidates(columns: Columns, past: NDArray[np.int32], own: NDArray[np.int64], recent: int) -> NDArray[np.int32]:
+    """The sessions that were the last to visit an item of the history, the last first; of `4 * recent` visits.
+
+    Equal visits are taken as the history and the sample have them. Only sessions are put in order, each by its newest
+    visit: most visits are further ones of the same.
+    """
     room = 0
     for row in past:
         room += columns.of_row[row + 1] - columns.of_row[row]
-    newest, who = np.empty(room, np.int64), np.empty(room, np.int64)
+    least, spare = _floor_of(columns, past, room, 4 * recent)
+    seats = 16
+    while seats < 2 * (room + len(own)):
+        seats *= 2
+    table, where = np.full(seats, -1, np.int64), np.empty(seats, np.int64)
+    for session in own:
+        seat = _seat_of(table, session)
+        table[seat], where[seat] = session, -1
+    newest, who, turn = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    size = met = 0
+    for row in past:
+        for at in range(columns.of_row[row], columns.of_row[row + 1]):
+            session, value = columns.sessions[at], columns.values[at]
+            if value <= least:
+                if value < least or spare == 0:
+                    continue
+                spare -= 1
+            seat = _seat_of(table, session)
+            if table[seat] < 0:
+                table[seat], where[seat], who[size] = session, size, session
+                newest[size], turn[size] = -value, met
+                size += 1
+            elif where[seat] >= 0 and -value < newest[where[seat]]:
+                newest[where[seat]], turn[where[seat]] = -value, met
+            met += 1
+    order = np.argsort(newest[:size], kind="mergesort")
+    for at in range(1, size):  # among equal ones the first that was met
+        to, one = at, order[at]
+        while to > 0 and newest[order[to - 1]] == newest[one] and turn[order[to - 1]] > turn[one]:
+            order[to] = order[to - 1]
+            to -= 1
+        order[to] = one
+    shift = _shift(columns)
+    slots = np.empty(min(recent, size), np.int32)
+    for at in range(len(slots)):
+        slots[at] = _slot_of(columns, who[order[at]], shift)
+    return slots
+
+
+@kernel
+def _floor_of(columns: Columns, past: NDArray[np.int32], room: int, most: int) -> tuple[int, int]:
+    """The value of the last of the `most` newest of `room` visits, and how many of that value are among them."""
+    if room <= most:
+        return NOBODY, 0
+    values = np.empty(room, np.int64)
     size = 0
     for row in past:
         for at in range(columns.of_row[row], columns.of_row[row + 1]):
-            newest[size], who[size] = -columns.values[at], columns.sessions[at]
+            values[size] = columns.values[at]
             size += 1
-    order = np.argsort(newest, kind="mergesort")
-    shift = _shift(columns)
-    mine = np.empty(len(own), np.int64)
-    for at in range(len(own)):
-        mine[at] = _slot_of(columns, own[at], shift)
-    mine = mine[mine >= 0]
-    slots = np.empty(min(recent, room), np.int32)
-    seen = table_for(len(slots))
-    size = 0
-    for turn in range(min(room, 4 * recent)):
-        slot = _slot_of(columns, who[order[turn]], shift)
-        known = False
-        for one in mine:
-            known = known or one == slot
-        if known:
-            continue
-        seat = seat_of(seen, slot)
-        if seen[seat] < 0:
-            seen[seat] = slot
-            slots[size] = slot
-            size += 1
-            if size == len(slots):
-                break
-    return slots[:size]
+    least = np.partition(values, room - most)[room - most]
+    return least, most - int(np.count_nonzero(values > least))
 
 
 @kernel
@@ -102,8 +133,10 @@ def neighbours(
 
     `past` has each item once, the newest first.
     """
-    known, ages = ages_of(past)
-    slots = _candidates(columns, past, own, numbers.recent)
+    ages = np.full(len(columns.of_row) - 1, len(past), np.int8)
+    for age in range(len(past)):
+        ages[past[age]] = age
+    slots = candidates(columns, past, own, numbers.recent)
     likeness = np.zeros(len(slots), np.float32)
     matched = np.zeros(len(slots), np.int32)
     common = np.zeros(len(slots), np.float64)
@@ -113,11 +146,11 @@ def neighbours(
         oldest = max(begin, end - numbers.length)
         best = len(past)
         for at in range(end - 1, oldest - 1, -1):
-            seat = seat_of(known, columns.rows[at])
-            if known[seat] >= 0:
-                common[index] += weight[ages[seat]]
-                if ages[seat] < best:
-                    best = ages[seat]
+            age = ages[np.uintp(columns.rows[at])]  # unsigned: no check for counting from the end
+            if age < len(past):
+                common[index] += weight[age]
+                if age < best:
+                    best = age
                     matched[index] = at - begin
         total = common[index]
         if numbers.normalise != 0.0:
