@@ -68,16 +68,20 @@ def test_it_falls_silent_once_there_is_a_history() -> None:
     assert np.isnan(source.score_rows(query, np.arange(6, dtype=np.int32))).all()
 
 
-def test_what_many_took_comes_before_what_is_popular_now() -> None:
+def test_what_is_popular_now_comes_before_what_many_took() -> None:
     source = Picks("onboarding", "likes", "genres", counts=("total_click", "total_watch", "total_none"))
     items = make_items(
-        4,
-        tags={"genres": [["war"]] * 4},
-        features={"popularity": [0, 1, 2, 9], "total_click": [50, 3, 3, np.nan], "total_watch": [0, 2, 2, 1]},
+        6,
+        tags={"genres": [["war"]] * 6},
+        features={
+            "popularity": [0, 1, 2, 0, np.nan, 0],
+            "total_click": [3, 50, 3, 50, np.nan, 5],
+            "total_watch": [2, 2, 0, 0, 60, 0],
+        },
         sources=[source],
     )
     query = make_query(items, user=UserState(position=1, attributes={"likes": ["war"]}))
-    assert source.retrieve(query, 10).rows.tolist() == [0, 2, 1, 3]
+    assert source.retrieve(query, 10).rows.tolist() == [2, 1, 4, 3, 0, 5]
 
 
 @settings(deadline=None, max_examples=60)

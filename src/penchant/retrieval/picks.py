@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from penchant.core.candidates import Retrieved
 from penchant.core.items import Items
 from penchant.core.query import Query
-from penchant.retrieval.popular import Popular
+from penchant.retrieval.popular import FEATURE, Popular
 from penchant.retrieval.topk import NOTHING, best_first
 from penchant.retrieval.values import ByValue, best_places, by_value, gather, values_of
 
@@ -22,10 +22,11 @@ class Picks:
     """Items that have one of the picked values of the attribute `taste`, the kinds taking turns.
 
     Picked is what the attribute `picks` of the user (or of the request's context) names. Within a value listed items
-    stand in the order of the sum of the features `counts`, ties in that of `Popular` with `fill`: of what is popular
-    just now there is little where few people come. An item's score is `1 / (1 + place)` with its best place among the
-    picked values, so that the first of every value come before the second of any. Once the user did something of
-    positive weight to `until` items, their history says more, and nothing is proposed.
+    stand in the order of decayed popularity; what has none follows in that of the sum of the features `counts`, as of
+    what is popular just now there is little where few people come, and then as `Popular` with `fill` has it. An item's
+    score is `1 / (1 + place)` with its best place among the picked values, so that the first of every value come before
+    the second of any. Once the user did something of positive weight to `until` items, their history says more, and
+    nothing is proposed.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Picks:
         taken = np.zeros(items.count, np.float64)
         for name in self.counts:
             taken += np.nan_to_num(items.column(name)) if name in items.feature_names else 0.0
+        popularity = items.column(FEATURE) if FEATURE in items.feature_names else np.zeros(items.count, np.float32)
+        taken[popularity > 0] = np.inf  # these come first, in the order that they have already
         order = order[np.argsort(-taken[order], kind="stable")]
         return by_value(items, self.taste, order[items.listed[order]])
 
