@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.candidates import Retrieved
+from penchant.core.compile import kernel
 from penchant.core.items import Items
 from penchant.core.query import Query
 from penchant.retrieval.kept import Kept
@@ -42,7 +43,7 @@ class FromHistory(ABC, Generic[M]):
     decay: float = 0.9
     depth: int = 100
     _meeting: Meeting = field(default_factory=Meeting, repr=False, compare=False)
-    _kept: Kept[NDArray[np.float32]] = field(default_factory=Kept, repr=False, compare=False)
+    _kept: Kept[tuple[NDArray[np.float32] | None]] = field(default_factory=Kept, repr=False, compare=False)
 
     @abstractmethod
     def _score(self, model: M, past: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -56,36 +57,51 @@ class FromHistory(ABC, Generic[M]):
         return self._meeting.of(items, np.empty(0, np.int64) if self.model is None else self.model.items)
 
     def retrieve(self, query: Query, limit: int) -> Retrieved:
-        table, past = self._past(query)
-        model = self.model
-        if model is None or len(past) == 0 or limit <= 0:
+        table, scores = self._asked(query)
+        if scores is None or limit <= 0:
             return NOTHING
-        scores = self._kept.of(query, table, lambda: self._score(model, past))
         return Retrieved(*top_mapped(scores, table.to_row, query.eligible, limit, 0.0, query.seed_row))
 
     def score_rows(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.float32]:
-        table, past = self._past(query)
-        model = self.model
-        scores = np.full(len(rows), np.nan, np.float32)
-        if model is None or len(past) == 0:
-            return scores
-        wanted = table.of_row[rows]
-        known = wanted >= 0
-        scores[known] = self._kept.of(query, table, lambda: self._score(model, past))[wanted[known]]
-        return scores
+        table, scores = self._asked(query)
+        return np.full(len(rows), np.nan, np.float32) if scores is None else _of_rows(scores, table.of_row, rows)
 
     def contributor(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """For each of `rows` the row of the history with the largest term above zero of its score, -1 for none."""
-        table, past = self._past(query)
+        table = self._table(query)
+        past = self._past(query, table)
         if self.model is None or len(past) == 0:
             return np.full(len(rows), -1, np.int32)
         found = self._largest(self.model, past, table.of_row[rows])
         return np.where(found >= 0, table.to_row[past[found]], -1).astype(np.int32)
 
-    def _past(self, query: Query) -> tuple[KnownItems, NDArray[np.int32]]:
-        """Indices of the history that the model knows, newest first."""
+    def _asked(self, query: Query) -> tuple[KnownItems, NDArray[np.float32] | None]:
+        """The score of each item of the model; None without a model, or without history that it knows."""
+        table = self._table(query)
+        (scores,) = self._kept.of(query, table, lambda: (self._made(query, table),))
+        return table, scores
+
+    def _made(self, query: Query, table: KnownItems) -> NDArray[np.float32] | None:
+        past = self._past(query, table)
+        return None if self.model is None or len(past) == 0 else self._score(self.model, past)
+
+    def _table(self, query: Query) -> KnownItems:
         table = query.items.tables[self.name]
         assert isinstance(table, KnownItems)
+        return table
+
+    def _past(self, query: Query, table: KnownItems) -> NDArray[np.int32]:
+        """Indices of the history that the model knows, newest first."""
         rows = query.history if query.seed_row < 0 else np.array([query.seed_row], np.int32)
         past = table.of_row[rows]
-        return table, past[past >= 0][: self.depth]
+        return past[past >= 0][: self.depth]
+
+
+@kernel
+def _of_rows(scores: NDArray[np.float32], of_row: NDArray[np.int32], rows: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The scores of rows, float32[rows]; NaN for what the model does not know."""
+    found = np.empty(len(rows), np.float32)
+    for at in range(len(rows)):
+        index = of_row[rows[at]]
+        found[at] = scores[index] if index >= 0 else np.nan
+    return found
