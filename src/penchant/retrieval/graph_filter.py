@@ -234,8 +234,9 @@ def _add_rows(
     scores: NDArray[np.float32],
 ) -> None:
     for place in range(len(past)):
+        each = share[place]
         for at in range(offsets[past[place]], offsets[past[place] + 1]):
-            scores[columns[at]] += share[place] * weights[at]
+            scores[np.uintp(columns[at])] += each * weights[at]  # unsigned: no check for counting from the end
 
 
 @kernel
