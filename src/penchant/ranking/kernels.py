@@ -59,17 +59,25 @@ def sum_by_code(keys: Ints, values: Ints, offsets: Ints, codes: Codes, hashes: I
         while place[at] >= 0:
             at = (at + 1) & (slots - 1)
         place[at] = k
+    few = len(hashes) <= len(rows)  # then each code is looked up once, and not by every row that has it
+    by_code = np.empty(len(hashes) if few else 0, np.int64)
+    for code in range(len(by_code)):
+        by_code[code] = _told(keys, values, place, hashes[code])
     for r in range(len(rows)):
         total = 0
         for k in range(offsets[rows[r]], offsets[rows[r] + 1]):
-            wanted = hashes[codes[k]]
-            at = wanted & (slots - 1)
-            while place[at] >= 0 and keys[place[at]] != wanted:
-                at = (at + 1) & (slots - 1)
-            if place[at] >= 0:
-                total += values[place[at]]
+            total += by_code[codes[k]] if few else _told(keys, values, place, hashes[codes[k]])
         out[r] = total
     return out
+
+
+@kernel
+def _told(keys: Ints, values: Ints, place: Codes, wanted: int) -> int:
+    """The integer of a key by where `place` has it, 0 where there is none."""
+    at = wanted & (len(place) - 1)
+    while place[at] >= 0 and keys[place[at]] != wanted:
+        at = (at + 1) & (len(place) - 1)
+    return values[place[at]] if place[at] >= 0 else 0
 
 
 @kernel
