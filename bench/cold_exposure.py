@@ -22,7 +22,7 @@ from penchant.assembly import Embedded, open_folder
 from penchant.assembly.training import Trainer
 from penchant.cli.init import preset
 from penchant.core.clock import EventClock
-from penchant.evaluation.bootstrap import Difference, paired_bootstrap
+from penchant.evaluation.bootstrap import paired_bootstrap
 from penchant.evaluation.simulate import World
 from penchant.serving import wire
 from penchant.settings import Settings, parse
@@ -33,6 +33,8 @@ STEP_MS = 120_000
 """Simulated time between two slates."""
 _EVERY = 10
 """Slates between two pictures of the items."""
+_BLOCK = 50
+"""Slates that are drawn together: those near each other resemble each other."""
 _PANEL = 200
 """Viewers whose mean click rate says what a film is worth."""
 
@@ -67,8 +69,12 @@ class Run:
 
 
 def measure(seeds: Sequence[int], slots: Sequence[int], plan: Plan) -> dict[str, object]:
-    """The figures of each number of slots, means over seeds, with the intervals of differences to the first."""
-    told: dict[int, list[dict[str, float]]] = {n: [] for n in slots}
+    """The figures of each number of slots over all seeds, with 95 % intervals of the differences to the first.
+
+    They come from draws of films, or of blocks of slates; medians have none.
+    """
+    found: dict[int, list[dict[str, NDArray[np.float64]]]] = {n: [] for n in slots}
+    told: dict[str, object] = {}
     for seed in seeds:
         with tempfile.TemporaryDirectory() as place:
             opening = Path(place) / "opening"
@@ -76,39 +82,46 @@ def measure(seeds: Sequence[int], slots: Sequence[int], plan: Plan) -> dict[str,
             for n in slots:
                 arm = Path(place) / f"arm{n}"
                 shutil.copytree(opening, arm)
-                told[n].append(figures(_serve(arm, warm, seed, plan, n), plan))
+                found[n].append(figures(_serve(arm, warm, seed, plan, n), plan))
                 shutil.rmtree(arm)
-                print(f"seed {seed}, {n} slots: {told[n][-1]}", file=sys.stderr, flush=True)
-    return {str(n): _means(told[n], told[slots[0]]) for n in slots}
-
-
-def figures(run: Run, plan: Plan) -> dict[str, float]:
-    """What became of the films that arrived at least `horizon` slates before the end, and what slates were worth."""
-    born = np.flatnonzero((run.born >= 0) & (run.born <= len(run.shown) - plan.horizon))
-    ranked = born[np.argsort(-run.worth[born], kind="stable")]
-    quarter = max(1, len(born) // 4)
-    shows = {int(film): _shows(run, int(film), plan.horizon) for film in born}
-    waits = [_wait(at, 100) for at, _ in shows.values()]
-    per_slate = run.chance.sum(axis=1)
-    told = {
-        "films": float(len(born)),
-        "reach 20": float(np.mean([len(at) >= 20 for at, _ in shows.values()])),
-        "reach 100": float(np.mean([len(at) >= 100 for at, _ in shows.values()])),
-        "slates until 100": float(np.median(waits)),
-        "new films a slate": float((run.born[run.shown[run.shown >= 0]] >= 0).sum() / len(run.shown)),
-        "clicks a slate": float(per_slate.mean()),
-        "clicks a slate, last third": float(per_slate[-len(per_slate) // 3 :].mean()),
-    }
-    for name, films in (("best", ranked[:quarter]), ("worst", ranked[len(ranked) - quarter :])):
-        told[f"shows of the {name} quarter"] = float(np.mean([len(shows[int(film)][0]) for film in films]))
-        told[f"shows beyond {plan.below}, {name}"] = float(
-            np.mean([len(shows[int(film)][0][plan.below :]) for film in films])
-        )
-        told[f"clicks of the {name} quarter"] = float(np.mean([shows[int(film)][1].sum() for film in films]))
-        told[f"clicks beyond {plan.below}, {name}"] = float(
-            np.mean([shows[int(film)][1][plan.below :].sum() for film in films])
-        )
+        told = {str(n): _told(found[n], found[slots[0]]) for n in slots}
+        print(f"up to seed {seed}: {told}", file=sys.stderr, flush=True)
     return told
+
+
+def figures(run: Run, plan: Plan) -> dict[str, NDArray[np.float64]]:
+    """What became of each film that arrived `horizon` slates before the end or more, best first, and of each block.
+
+    The best and the worst quarter go by what films were worth when they arrived.
+    """
+    born = np.flatnonzero((run.born >= 0) & (run.born <= len(run.shown) - plan.horizon))
+    born = born[np.argsort(-run.worth[born], kind="stable")]
+    shows = [_shows(run, int(film), plan.horizon) for film in born]
+    seen = np.array([len(at) for at, _ in shows], np.float64)
+    clicks = np.array([chance.sum() for _, chance in shows])
+    later = np.array([chance[at >= plan.horizon // 2].sum() for at, chance in shows])
+    quarter = max(1, len(born) // 4)
+    best, worst = slice(0, quarter), slice(len(born) - quarter, len(born))
+    return {
+        "reach 20": (seen >= 20).astype(np.float64),
+        "reach 100": (seen >= 100).astype(np.float64),
+        "slates until 20": np.array([_wait(at, 20) for at, _ in shows]),
+        "slates until 100": np.array([_wait(at, 100) for at, _ in shows]),
+        "shows, best": seen[best],
+        "shows, worst": seen[worst],
+        "clicks, best": clicks[best],
+        "clicks, worst": clicks[worst],
+        "clicks later, best": later[best],
+        "new films a slate": _blocks((run.born[run.shown] >= 0) & (run.shown >= 0)),
+        "clicks a slate": _blocks(run.chance),
+        "clicks a slate, second half": _blocks(run.chance[len(run.chance) // 2 :]),
+    }
+
+
+def _blocks(slots: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Sums over slates, in means over `_BLOCK` slates each."""
+    sums: NDArray[np.float64] = slots.sum(axis=1).astype(np.float64)
+    return sums[: len(sums) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).mean(axis=1)
 
 
 def _shows(run: Run, film: int, horizon: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -123,21 +136,20 @@ def _wait(at: NDArray[np.int64], count: int) -> float:
     return float(at[count - 1] + 1) if len(at) >= count else np.inf
 
 
-def _means(rows: Sequence[dict[str, float]], first: Sequence[dict[str, float]]) -> dict[str, object]:
-    told: dict[str, object] = {}
+def _told(
+    rows: Sequence[dict[str, NDArray[np.float64]]], first: Sequence[dict[str, NDArray[np.float64]]]
+) -> dict[str, object]:
+    told: dict[str, object] = {"films": sum(len(row["reach 20"]) for row in rows)}
     for name in rows[0]:
-        ours, theirs = (np.array([row[name] for row in one]) for one in (rows, first))
-        if name == "slates until 100":
+        ours, theirs = (np.concatenate([row[name] for row in one]) for one in (rows, first))
+        if name.startswith("slates until"):
             told[name] = float(np.median(ours)) if np.isfinite(np.median(ours)) else None
-        else:
-            told[name] = round(float(ours.mean()), 4)
-        if rows is not first and name not in ("films", "slates until 100"):
-            told[f"{name}: difference"] = _interval(paired_bootstrap(ours, theirs, seed=0))
+            continue
+        told[name] = round(float(ours.mean()), 4)
+        if rows is not first:
+            gained = paired_bootstrap(ours, theirs, seed=0)
+            told[f"{name}: difference"] = [round(one, 4) for one in (gained.mean, gained.low, gained.high)]
     return told
-
-
-def _interval(difference: Difference) -> list[float]:
-    return [round(one, 4) for one in (difference.mean, difference.low, difference.high)]
 
 
 def _settings(plan: Plan, slots: int) -> Settings:

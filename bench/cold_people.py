@@ -160,7 +160,10 @@ def picks(data: Path, share: float, half_life: str) -> dict[str, object]:
                 ("picks alone, another's telling", "picked", other[True]),
             ):
                 tally.slates[name].append(_slate(engine, person.user_id, surface, {"likes": picked} if picked else {}))
-    return {"people": len(people), **{f"after {n}": tallies[n].figures("home", "popularity") for n in AFTER}}
+    return {
+        "people": len(people),
+        **{f"after {n}": tallies[n].figures("home", "popularity", "home, another's telling") for n in AFTER},
+    }
 
 
 def segments(data: Path, attribute: str, seed: int, half_life: str = "366d") -> dict[str, object]:
