@@ -82,6 +82,7 @@ def test_version_and_nothing() -> None:
         ["recommend", "u1", "-n", "0"],
         ["recommend", "u1", "--surfce", "home"],
         ["evaluate", "--share", "2"],
+        ["evaluate", "--ranker", "--rankings"],
         ["train", "--objective", "magic"],
         ["up", "--clock", "sundial"],
         ["up", "--workers", "0"],
@@ -178,6 +179,8 @@ def test_evaluate(served: Path) -> None:
     assert next(variant["name"] for variant in report["variants"]) == "live"
     assert len(report["variants"]) == 3
     assert run.invoke(app, ["evaluate", "--requests", "10", "--dir", str(served)]).exit_code == 0
+    ranked = told("evaluate", "--requests", 10, "--ranker", "--objective", "lambdarank", "--dir", served)
+    assert "ranker (lambdarank)" in ranked["model"]
 
 
 def test_train_publishes_what_the_next_slate_uses(mine: Path) -> None:

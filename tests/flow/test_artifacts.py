@@ -14,7 +14,7 @@ from penchant.core.clock import ManualClock
 from penchant.core.errors import ArtifactError
 from penchant.core.events import Interaction
 from penchant.serving import wire
-from penchant.training.artifacts import POINTER
+from penchant.training.artifacts import POINTER, Manifest
 
 TEXT = films("\n[training]\ntrees = 3\nleaves = 4\n")
 
@@ -114,3 +114,41 @@ def test_while_serving_a_damaged_publish_keeps_the_present_one(folder: Path) -> 
         pointer.write_bytes(pointer.read_bytes().replace(newest.encode(), before.encode()))
         assert not engine.renew_artifact()
         assert serves(engine) == newest
+
+
+def test_weights_of_the_sources_are_learned_served_and_taken_over(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    clock = ManualClock(NOW)
+    with opened(tmp_path / "films", TEXT, clock=clock) as engine:
+        engine.send([film(number) for number in range(60)])
+        for turn in range(12):
+            clock.set(NOW + turn * 1_000)
+            engine.send(
+                [
+                    Interaction(user_id=f"u{user}", item_id=f"f{2 * rng.integers(30) + user % 2}", action="click")
+                    for user in range(30)
+                ]
+            )
+            engine.settle()
+        trainer = Trainer(engine.parts)
+        trained = trainer.train(simulate=200, force=True)
+        names = [ref.name for ref in engine.compiler.compile("").surfaces["home"].settings.sources]
+        assert list(trained.weights) == names
+        assert np.mean(list(trained.weights.values())) == pytest.approx(1.0, abs=0.02)
+        assert len(set(trained.weights.values())) > 1
+        assert engine.compiler.weights(trained.artifact) == {"home": trained.weights}
+        trainer.publish(trained)
+        assert engine.renew_artifact()
+        assert serves(engine) == trained.artifact
+        # Where nothing is made up from history there is nothing to learn them from: they stay as they were.
+        again = trainer.train(simulate=0, force=True)
+        assert again.weights == trained.weights
+
+
+def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
+    with opened(tmp_path / "films", TEXT, clock=ManualClock(NOW)) as engine:
+        store = engine.parts.artifacts
+        for weights in ({"home": {"ease": -1.0}}, {"home": 3}, [1]):
+            bad = store.write({}, Manifest(kind="penchant", created_at=NOW, models={"blend": weights}))
+            with pytest.raises(ArtifactError, match="weights of its sources"):
+                engine.compiler.compile(bad)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from penchant.core.candidates import Retrieved
-from penchant.pipeline.executor import SurfacePipeline, blend_of
+from penchant.pipeline.executor import SurfacePipeline
 from penchant.rerank.filters import Listed, Seen
 from penchant.rerank.selector import SlateSelector
 from penchant.settings import Select
@@ -29,14 +29,13 @@ class Only:
 
 
 def pipeline(source, reserve):
-    names = [source.name, reserve.name]
     return SurfacePipeline(
         "home",
         [(source, 10)],
         [Listed(), Seen()],
         None,
-        blend_of(names, reserve),
-        SlateSelector(Select(), SCHEMA, sources=names),
+        None,
+        SlateSelector(Select(), SCHEMA, sources=[source.name, reserve.name]),
         reserve=reserve,
     )
 

@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 
 from penchant.assembly.defaults import surfaces_of
-from penchant.assembly.history import catalogue, past_state
+from penchant.assembly.history import LogPrefix, past_state
 from penchant.assembly.parts import Definition, Parts
 from penchant.assembly.surfaces import SurfaceCompiler
+from penchant.assembly.training import WATCHED, Trainer
 from penchant.catalog.columns import ItemColumns
 from penchant.core.events import Interaction
 from penchant.core.hashing import hash_id
@@ -22,10 +23,12 @@ from penchant.serving.live import Compiled
 from penchant.serving.queries import Preparation
 from penchant.serving.replay import Replay
 from penchant.settings import Settings, SourceRef
-from penchant.training.interactions import interactions_csr
-from penchant.training.models import Past, train_models
+from penchant.training.fusion import LEAST
+from penchant.training.gbdt import Objective
 
 BASELINE = "evaluate_popular"
+RANKED = 20_000
+"""Requests that are made up from history for a ranker, at most."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -49,12 +52,13 @@ def prequential(
     share: float = 0.2,
     requests: int = 5_000,
     k: int = 10,
+    objective: Objective | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Walk through the newest `share` of the positive interactions; ask for a slate before each, `requests` at most.
 
-    Nothing knows the future: the models are those of the part before, and the live artifact's ranker only where it was
-    trained on that part alone.
+    Nothing knows the future: where the live artifact knows more than the part before, models and the weights of the
+    sources are learned from that part as `Trainer` does, and with an `objective` a ranker.
     """
     tell = progress or (lambda *_: None)
     targets = _targets(parts)
@@ -65,7 +69,7 @@ def prequential(
     picks = np.unique(np.linspace(0, len(chosen_from) - 1, min(requests, len(chosen_from))).astype(int))
     chosen = {chosen_from[pick] for pick in picks}
     definition = _with_baseline(parts.definition, surface)
-    compiled, model = _models_of_the_past(parts, definition, start, tell)
+    compiled, model = _engine_of_the_past(parts, definition, surface, start, objective, tell)
     ranks: dict[str, list[int]] = {"live": [], "frozen": [], "popular": []}
     users: list[int] = []
 
@@ -128,16 +132,25 @@ def _with_baseline(definition: Definition, surface: str) -> Definition:
     return replace(definition, settings=msgspec.structs.replace(settings, surfaces=surfaces))
 
 
-def _models_of_the_past(parts: Parts, definition: Definition, start: int, tell: Progress) -> tuple[Compiled, str]:
+def _engine_of_the_past(
+    parts: Parts, definition: Definition, surface: str, start: int, objective: Objective | None, tell: Progress
+) -> tuple[Compiled, str]:
+    """The live artifact where it knows nothing of what is asked, else what the log up to `start` teaches."""
     compiler = SurfaceCompiler(definition, parts.artifacts)
-    training = definition.settings.training
     live = parts.artifacts.live()
     if live and parts.artifacts.manifest(live).data.last_position <= start:
         return compiler.compile(live), f"artifact {live[:12]}"
-    told = interactions_csr(parts.log, definition.schema, max_items=training.max_items, end=start)
-    past = Past(told, lambda: catalogue(parts, start))
-    models = train_models(compiler.modelled, past, training, tell=tell)
-    return compiler.build(models, None, ""), f"{', '.join(models)} on the log up to {start}, sources fused by rank"
+    log = LogPrefix(parts.log)
+    log.upto = start
+    learned = Trainer(replace(parts, definition=definition, log=log), tell).learn(
+        surface=surface, simulate=WATCHED if objective is None else RANKED, objective=objective
+    )
+    weights, ranker = learned.weights.get(surface, {}), learned.ranker
+    order = f"ranker ({ranker.objective})" if ranker else "sources fused by rank"
+    told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items() if weight > LEAST)
+    model = f"{', '.join(learned.models)} on the log up to {start}, {order}"
+    heads = ranker.heads if ranker else None
+    return compiler.build(learned.models, heads, "", learned.weights), f"{model}: {told}" if told else model
 
 
 def _replay(parts: Parts, definition: Definition, compiled: Compiled, *, frozen_at: int | None) -> Replay:

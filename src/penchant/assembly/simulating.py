@@ -64,10 +64,12 @@ def simulate(
     after: int,
     every: int = 200,
     progress: Progress | None = None,
+    answered: Callable[[Asked], None] = lambda _asked: None,
 ) -> list[Record]:
     """The impressions that stand for the records at `positions`, all past `after`, in the order of the log.
 
     The state is that just before each record. The picture of the items is renewed when `every` more were folded.
+    `answered` hears of each as the pipeline answered it.
     """
     tell = progress or (lambda *_: None)
     definition = parts.definition
@@ -88,6 +90,7 @@ def simulate(
         return request_for(record.event, surface) if record.position in positions else None
 
     for done, asked in enumerate(replay.asked(ask, after=after)):
+        answered(asked)
         record = simulated_record(asked, compiled, surface)
         if record is not None:
             simulated.append(record)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,7 +17,7 @@ from penchant.core.errors import ArtifactError, InvalidRequest, SettingsError
 from penchant.core.items import Items
 from penchant.core.schema import Schema
 from penchant.core.stages import Contributing, RowScorer, Scorer, Source
-from penchant.pipeline.executor import SurfacePipeline, blend_of
+from penchant.pipeline.executor import SurfacePipeline
 from penchant.ranking.assemble import FeatureAssembler
 from penchant.ranking.blend import OrderScorer
 from penchant.ranking.gbdt import GbdtScorer
@@ -33,6 +34,10 @@ from penchant.training.models import KINDS, Models, part_of
 
 _POLICY = ("listed", "rules")
 """Filters that no surface can leave out."""
+
+
+Weights = Mapping[str, Mapping[str, float]]
+"""How much each source counts where no ranker orders, by surface; 1 where nothing is told."""
 
 
 def head_part(head: str) -> str:
@@ -65,7 +70,7 @@ class SurfaceCompiler:
             for name in self.modelled
             if part_of(name) in loaded.content
         }
-        return self.build(models, _heads_of(loaded), artifact)
+        return self.build(models, _heads_of(loaded), artifact, _weights_of(loaded))
 
     def ranker(self, artifact: str) -> Ranker | None:
         """The ranker of an artifact as training knows it, None when it has none."""
@@ -82,7 +87,13 @@ class SurfaceCompiler:
             weights=dict(told["weights"]),
         )
 
-    def build(self, models: Models, heads: Mapping[str, str] | None, artifact: str) -> Compiled:
+    def weights(self, artifact: str) -> Weights:
+        """How much an artifact says that each source counts."""
+        return _weights_of(self._artifacts.load(artifact))
+
+    def build(
+        self, models: Models, heads: Mapping[str, str] | None, artifact: str, weights: Weights = MappingProxyType({})
+    ) -> Compiled:
         """The surfaces with given models; a source without its model proposes nothing."""
         settings, schema = self._definition.settings, self._definition.schema
         scoring = [build_source(name, settings, models, "sources") for name in self._scoring]
@@ -91,8 +102,8 @@ class SurfaceCompiler:
         )
         scorer: Scorer | None = None
         if heads:
-            weights = {name: action.weight for name, action in schema.actions.items()}
-            scorer = GbdtScorer.from_texts(heads, weights, assembler.names)
+            worth = {name: action.weight for name, action in schema.actions.items()}
+            scorer = GbdtScorer.from_texts(heads, worth, assembler.names)
         preparers: dict[str, Callable[[Items], object]] = {
             **{source.name: source.prepare for source in scoring},
             assembler.table: assembler.prepare,
@@ -107,7 +118,7 @@ class SurfaceCompiler:
                 (shared.get(ref.name) or build_source(ref.name, settings, models, f"surfaces.{name}.sources"), ref.n)
                 for ref in surface.sources
             ]
-            ready = self._surface(name, surface, sources, assembler, scorer)
+            ready = self._surface(name, surface, sources, assembler, scorer, weights.get(name, {}))
             preparers |= {source.name: source.prepare for source, _ in sources}
             preparers[ready.table] = ready.prepare
             compiled[name] = ready
@@ -131,6 +142,7 @@ class SurfaceCompiler:
         sources: Sequence[tuple[Source, int]],
         assembler: FeatureAssembler,
         scorer: Scorer | None,
+        weights: Mapping[str, float],
     ) -> CompiledSurface:
         schema, settings = self._definition.schema, self._with_defaults()
         # A row because of an item holds what goes with it, or nothing.
@@ -144,7 +156,7 @@ class SurfaceCompiler:
             sources,
             [make_filter(kind, settings, name, schema) for kind in kinds],
             assembler if by_model else None,
-            (scorer or blend_of(names, reserve)) if by_model else OrderScorer(),
+            scorer if by_model else OrderScorer(),
             SlateSelector(
                 surface.select,
                 schema,
@@ -155,6 +167,7 @@ class SurfaceCompiler:
             ),
             surface.candidates,
             reserve=reserve,
+            weights=weights,
         )
         return CompiledSurface(
             name,
@@ -201,3 +214,13 @@ def _heads_of(artifact: Artifact) -> dict[str, str]:
     if not isinstance(told.get("heads"), list):
         raise ArtifactError(f"artifact {artifact.id[:12]} does not say what its ranker's heads are; train again")
     return {name: artifact.text(head_part(name)) for name in told["heads"]}
+
+
+def _weights_of(artifact: Artifact) -> Weights:
+    try:
+        return msgspec.convert(artifact.manifest.models.get("blend", {}), dict[str, dict[str, _Weight]])
+    except msgspec.ValidationError as error:
+        raise ArtifactError(f"artifact {artifact.id[:12]}: the weights of its sources: {error}; train again") from None
+
+
+_Weight = Annotated[float, msgspec.Meta(gt=0, le=1_000)]

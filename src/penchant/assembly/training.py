@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +12,40 @@ import numpy as np
 from penchant.assembly.history import catalogue
 from penchant.assembly.parts import Parts
 from penchant.assembly.simulating import Progress, WithSimulated, simulate
-from penchant.assembly.surfaces import SurfaceCompiler, head_part
+from penchant.assembly.surfaces import SurfaceCompiler, Weights, head_part
 from penchant.core.errors import ArtifactError
 from penchant.core.events import Impression, Interaction
 from penchant.core.hashing import hash_id
 from penchant.core.log import ACCEPTED, START, Record
 from penchant.serving.live import Compiled
+from penchant.serving.replay import Asked
 from penchant.settings import duration
 from penchant.telemetry import logger
 from penchant.training.artifacts import Content, DataRange, Fingerprints, Manifest
 from penchant.training.examples import Examples, read_examples
+from penchant.training.fusion import Evidence
 from penchant.training.gbdt import Objective, Ranker, train_ranker
 from penchant.training.interactions import interactions_csr
-from penchant.training.models import Model, Models, Past, part_of, train_models
+from penchant.training.models import Models, Past, part_of, train_models
 from penchant.training.publish import Gate, gate
+
+WATCHED = 2_000
+"""Replayed requests that the weights of the sources are learned from, at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """All that a log taught: models of retrieval, weights of the sources by surface, and a ranker or none."""
+
+    models: Models
+    weights: Weights
+    ranker: Ranker | None
+    columns: Compiled
+    """The surfaces with the models alone: what the columns are."""
+    examples: Examples
+    held_out: Examples
+    """The newest of the examples, which the ranker does not know."""
+    simulated: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +55,8 @@ class Trained:
     artifact: str
     gate: Gate
     ranker: Ranker | None
+    weights: Mapping[str, float]
+    """How much each source of the surface counts where no ranker orders; empty: one as much as another."""
     examples: Examples
     simulated: int
 
@@ -57,15 +80,32 @@ class Trainer:
         seed: int = 0,
         force: bool = False,
     ) -> Trained:
-        """Train everything and write an artifact.
+        """Train everything and write an artifact; see `learn`."""
+        learned = self.learn(surface=surface, simulate=simulate, objective=objective, threads=threads, seed=seed)
+        verdict = gate(learned.ranker, *self._live_on(learned.held_out), seed=seed, force=force)
+        artifact = self._write(learned, verdict)
+        weights = learned.weights.get(surface, {})
+        return Trained(artifact, verdict, learned.ranker, weights, learned.examples, learned.simulated)
+
+    def learn(
+        self,
+        *,
+        surface: str = "home",
+        simulate: int = 20_000,
+        objective: Objective | None = "binary",
+        threads: int = 1,
+        seed: int = 0,
+    ) -> Learned:
+        """What the log teaches; without an `objective` no ranker.
 
         Impressions from elsewhere are replayed through the pipeline. While the log has few impressions of any kind
         (less than a quarter of `simulate`), the newest part of its history is replayed as well: at most `simulate`
-        requests, with models of the part before, so that they do not know the future.
+        requests, with models of the part before, so that they do not know the future. From these the weights of the
+        sources are learned; without any they are those of the live artifact.
         """
         settings, schema = self._definition.settings, self._definition.schema
         models = self._models(None, seed)
-        simulated = self._simulate(surface, simulate, seed)
+        simulated, weights = self._simulate(surface, simulate, seed)
         compiled = self._compiler.build(models, None, "")
         examples = read_examples(
             WithSimulated(self._parts.log, simulated),
@@ -76,15 +116,13 @@ class Trainer:
         )
         fit, held_out = examples.split(settings.training.holdout) if examples.requests else (examples, examples)
         ranker = None
-        if examples.requests >= 50:
+        if objective is not None and examples.requests >= 50:
             ranker = train_ranker(
                 fit, settings.training, schema, objective=objective, threads=threads, seed=seed, progress=self._progress
             )
             if not ranker.heads:
                 ranker = None
-        verdict = gate(ranker, *self._live_on(held_out), seed=seed, force=force)
-        artifact = self._write(models, ranker, compiled, verdict, examples)
-        return Trained(artifact, verdict, ranker, examples, len(simulated))
+        return Learned(models, weights, ranker, compiled, examples, held_out, len(simulated))
 
     def publish(self, trained: Trained) -> bool:
         """Make the artifact live if the gate let it through; servers swap to it by themselves."""
@@ -92,7 +130,7 @@ class Trainer:
             self._parts.artifacts.publish(trained.artifact)
         return trained.gate.published
 
-    def _models(self, end: int | None, seed: int) -> dict[str, Model]:
+    def _models(self, end: int | None, seed: int) -> Models:
         settings = self._definition.settings.training
         told = interactions_csr(self._parts.log, self._definition.schema, max_items=settings.max_items, end=end)
         upto = self._parts.log.end() if end is None else end
@@ -100,18 +138,43 @@ class Trainer:
         tell = self._progress if end is None else lambda name, *at: self._progress(f"{name} before", *at)
         return train_models(self._compiler.modelled, past, settings, seed=seed, tell=tell)
 
-    def _simulate(self, surface: str, wanted: int, seed: int) -> list[Record]:
+    def _simulate(self, surface: str, wanted: int, seed: int) -> tuple[list[Record], Weights]:
         """Simulated impressions: all external ones, and slates before interactions where served ones are few."""
         positions, external, served = self._survey()
         external = external[-wanted:] if wanted else []
         enough = served + len(external) >= wanted // 4  # what people really saw teaches better than what we make up
         prompts = [] if enough else _spread(positions[int(len(positions) * 0.6) :], wanted)
         if not external and not prompts:
-            return []
+            return [], self._live_weights()
         start = min([*external[:1], *prompts[:1]]) - 1
         # A model that knows what follows would hand the labels to the ranker as a feature.
         compiled = self._compiler.build(self._models(start, seed), None, "")
-        return simulate(self._parts, compiled, surface, {*external, *prompts}, after=start, progress=self._progress)
+        evidence = Evidence([ref.name for ref in compiled.surfaces[surface].settings.sources])
+        watched = set(_spread(prompts, WATCHED))
+
+        def watch(asked: Asked) -> None:
+            if asked.record.position in watched and isinstance(asked.record.event, Interaction):
+                evidence.add(asked.outcome.candidates, asked.query.items.row(asked.record.event.item_id))
+
+        simulated = simulate(
+            self._parts,
+            compiled,
+            surface,
+            {*external, *prompts},
+            after=start,
+            progress=self._progress,
+            answered=watch,
+        )
+        learned = evidence.weights()
+        return simulated, {**self._live_weights(), **({surface: learned} if learned else {})}
+
+    def _live_weights(self) -> Weights:
+        live = self._parts.artifacts.live()
+        try:
+            return self._compiler.weights(live) if live else {}
+        except ArtifactError as error:
+            logger.warning("the weights of the live artifact are not taken over: %s", error)
+            return {}
 
     def _survey(self) -> tuple[list[int], list[int], int]:
         """Positions of a user's first positive interaction with an item, of external impressions; served impressions.
@@ -156,11 +219,10 @@ class Trainer:
         first = int(np.searchsorted(held_out.positions, known, side="right"))
         return ranker, held_out.slice(first, held_out.requests)
 
-    def _write(
-        self, models: Models, ranker: Ranker | None, compiled: Compiled, verdict: Gate, examples: Examples
-    ) -> str:
-        parts: dict[str, Content] = {part_of(name): model.parts() for name, model in models.items()}
-        told: dict[str, Any] = {}
+    def _write(self, learned: Learned, verdict: Gate) -> str:
+        ranker, examples, compiled = learned.ranker, learned.examples, learned.columns
+        parts: dict[str, Content] = {part_of(name): model.parts() for name, model in learned.models.items()}
+        told: dict[str, Any] = {"blend": learned.weights} if learned.weights else {}
         if ranker is not None:
             parts.update({head_part(name): text for name, text in ranker.heads.items()})
             told["ranker"] = {

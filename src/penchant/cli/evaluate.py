@@ -42,8 +42,11 @@ def evaluate(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="With --rankings: leave the users mixed in time, as they were recorded.")
     ] = False,
+    ranker: Annotated[
+        bool, typer.Option("--ranker", help="Train a ranker on the part before, too; else sources are fused by rank.")
+    ] = False,
     objective: Annotated[
-        Objective, typer.Option(help="With --rankings: P(action) per action, or one order.")
+        Objective, typer.Option(help="With --rankings or --ranker: P(action) per action, or one order.")
     ] = Objective.binary,
     protocol: Annotated[
         str | None,
@@ -118,6 +121,7 @@ def evaluate(
     \b
     penchant evaluate
     penchant evaluate --share 0.1 --requests 1000 --json
+    penchant evaluate --ranker --objective lambdarank
     penchant evaluate --rankings --seed 7
     penchant evaluate --rankings --mixed --seed 7 --folds 5
     penchant evaluate --protocol loo-full --data ratings.csv --model ease --model blend:ease+ials
@@ -127,6 +131,8 @@ def evaluate(
     penchant evaluate --protocol continual --data periods.tar.gz --users 1000 --live --json
     penchant evaluate --protocol freshness --data ratings.csv --every 0s,1m,1h,1d --cases 2500 --plot curve.html
     """
+    if ranker and (rankings or protocol not in (None, "prequential")):
+        raise typer.BadParameter("goes with the walk through the log of this folder alone", param_hint="--ranker")
     if protocol is not None and protocol != "prequential":
         if protocol == "freshness":
             if given:
@@ -178,7 +184,10 @@ def evaluate(
                 examples, parts, share=share, seed=seed, folds=folds, objective=objective.value, progress=tell
             )
         else:
-            report = prequential(parts, surface=surface, share=share, requests=requests, k=k, progress=tell)
+            report = prequential(
+                parts, surface=surface, share=share, requests=requests, k=k,
+                objective=objective.value if ranker else None, progress=tell,
+            )  # fmt: skip
     if rankings:
         _tell(judged, json)
         return

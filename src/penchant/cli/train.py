@@ -67,6 +67,7 @@ def train(
                 "rows": len(examples),
                 "simulated": trained.simulated,
                 "heads": list(trained.ranker.heads) if trained.ranker else [],
+                "blend": dict(trained.weights),
                 "skipped": dict(trained.ranker.skipped) if trained.ranker else {},
                 "left_out": dict(examples.left_out),
             }
@@ -75,6 +76,9 @@ def train(
         out.print(f"rows      {len(examples)} of {examples.requests} requests ({trained.simulated} simulated)")
         heads = ", ".join(trained.ranker.heads) if trained.ranker else "none (too few rows)"
         out.print(f"heads     {heads}")
+        if trained.weights:
+            told = ", ".join(f"{name} {weight:.2f}" for name, weight in trained.weights.items())
+            out.print(f"blend     {told}: how much each source counts without a ranker")
         for action, why in trained.ranker.skipped.items() if trained.ranker else ():
             out.print(f"          no head for {action}: {why}")
         out.print(

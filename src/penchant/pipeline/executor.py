@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,8 @@ class PolicyFailure(PenchantError):
 
 _RESERVED = 500
 """How many more than asked for the reserve may propose, because filters come after it."""
-
-
-def blend_of(names: Sequence[str], reserve: Source | None) -> BlendScorer:
-    """Rank fusion in which the reserve only orders what no other source proposed."""
-    return BlendScorer(names, {} if reserve is None else {reserve.name: 1e-3})
+_RESERVE_WEIGHT = 1e-3
+"""In the fusion the reserve only orders what no other source proposed."""
 
 
 class SurfacePipeline:
@@ -45,7 +43,7 @@ class SurfacePipeline:
 
     `sources` come with how many items each may propose; at most `limit` candidates are scored. When fewer than asked
     for are left after the filters, `reserve` is asked as well, so that a slate is short only where no more is allowed.
-    `timer` gives seconds.
+    Without a scorer the sources' orders rank at all times; `weights` says how much each counts. `timer` gives seconds.
     """
 
     def __init__(
@@ -54,11 +52,12 @@ class SurfacePipeline:
         sources: Sequence[tuple[Source, int]],
         filters: Sequence[Filter],
         assembler: Assembler | None,
-        scorer: Scorer,
+        scorer: Scorer | None,
         selector: Selector,
         limit: int = 500,
         *,
         reserve: Source | None = None,
+        weights: Mapping[str, float] = MappingProxyType({}),
         timer: Timer = time.perf_counter,
     ) -> None:
         self.name = name
@@ -72,8 +71,9 @@ class SurfacePipeline:
         self._opinions += [None] * (len(merged) - len(sources))
         self._filters = tuple(filters)
         self._assembler = assembler
-        self._scorer = scorer
-        self._blend = blend_of(self.source_names, reserve)
+        last = {} if reserve is None else {reserve.name: _RESERVE_WEIGHT}
+        self._blend = BlendScorer(self.source_names, {**weights, **last})
+        self._scorer = scorer or self._blend
         self._selector = selector
         self._limit = limit
         self._timer = timer

@@ -6,18 +6,32 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from penchant.core.candidates import Candidates, Columns
 from penchant.core.query import Query
 
-_FLAT: Final = 60.0
-"""How flat the top is: with 60, ranks 1 and 2 of one source differ by 1.6 %."""
+_FLAT: Final = 20.0
+"""How flat the top is: ranks 1 and 2 of one source differ by 5 %.
+
+The paper has 60; on the validation part of MovieLens ml-latest-small 20 gave 8 % more NDCG@10 for five sources of one
+weight, and 4 % more with learned weights.
+"""
+
+
+def reciprocal_ranks(ranks: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`21 / (20 + rank)`, 0 for NaN: what a place in the order of one source is worth.
+
+    >>> reciprocal_ranks(np.array([1, 22, np.nan], np.float32)).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    return np.nan_to_num((1.0 + _FLAT) / (_FLAT + ranks.astype(np.float64)), nan=0.0)
 
 
 class BlendScorer:
     """Weighted reciprocal-rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009) over the sources of a surface.
 
-    `value = Σ w·61 / (60 + rank) / Σ w` over the sources that proposed the row, so that 1 is what every source puts
+    `value = Σ w·21 / (20 + rank) / Σ w` over the sources that proposed the row, so that 1 is what every source puts
     first. Ranks are the columns `rank.<source>` that merging gives, NaN where a source did not propose the row.
     """
 
@@ -35,13 +49,12 @@ class BlendScorer:
         for name, weight in self._columns:
             ranks = candidates.columns.get(name)
             if ranks is not None:
-                share = weight * (1.0 + _FLAT) / (_FLAT + ranks.astype(np.float64))
-                total += np.where(np.isnan(share), 0.0, share)
+                total += weight * reciprocal_ranks(ranks)
         return {"value": (total / self._total).astype(np.float32)}
 
 
 class OrderScorer:
-    """Keeps the order in which merging left the rows: `value = 61 / (60 + place)`, from the column `place`."""
+    """Keeps the order in which merging left the rows: `value = 21 / (20 + place)`, from the column `place`."""
 
     provides = frozenset({"value"})
 

@@ -43,7 +43,7 @@ def merge(
 
 def fuse(ranks: Sequence[int | None], weights: Sequence[float]) -> float:
     """Reciprocal-rank fusion of one row, 1 where every source puts it first."""
-    shares = [w * 61 / (60 + rank) for rank, w in zip(ranks, weights, strict=True) if rank is not None]
+    shares = [w * 21 / (20 + rank) for rank, w in zip(ranks, weights, strict=True) if rank is not None]
     return math.fsum(shares) / math.fsum(weights)
 
 
