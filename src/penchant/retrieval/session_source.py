@@ -127,12 +127,17 @@ def _own(query: Query) -> NDArray[np.int64]:
     """The person's own sessions: each was begun by a visit, and is named by its time."""
     if not query.user_id or len(query.user.history) == 0:
         return np.empty(0, np.int64)
-    return _names(hash_id(query.user_id), np.unique(query.user.history.ts))
+    # A copy is an array of one kind, whatever view the history is: another kind would be compiled for in a request.
+    return _names(hash_id(query.user_id), np.array(query.user.history.ts))
 
 
 @kernel
 def _names(person: int, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sessions that began at these times, which are in order: each once."""
     names = np.empty(len(times), np.int64)
+    size = 0
     for at in range(len(times)):
-        names[at] = session_of(person, times[at])
-    return names
+        if at == 0 or times[at] != times[at - 1]:
+            names[size] = session_of(person, times[at])
+            size += 1
+    return names[:size]
