@@ -22,12 +22,12 @@ class GraphFilter:
 
     name: str = "graph-filter"
     seed: int = 0
-    person: float = 0.7
-    asked: float = 0.55
-    answered: float = 0.45
-    power: float = 0.8
-    keep: int = 1_000
-    rank: int = 256
+    person: float = 1.0
+    asked: float = 0.5
+    answered: float = 0.5
+    power: float = 1.0
+    keep: int = 500
+    rank: int = 64
     low_weight: float = 0.3
     low_exp: float = 0.5
     model: GraphFilterModel | None = field(default=None, repr=False)

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from penchant.core.errors import SettingsError
 from penchant.retrieval.sequence.weights import Shape
 
+WHOLE = 5_000
+"""Up to so many items a softmax over all of them is worth its time."""
+SHARED = 512
+"""Negatives that a batch shares where there are more."""
+
 
 @dataclass(frozen=True, slots=True)
 class SequenceOptions:
@@ -14,13 +19,13 @@ class SequenceOptions:
 
     shape: Shape = field(default_factory=Shape)
     dropout: float = 0.2
-    negatives: int = 512
-    """How many uniform draws one batch shares; 0: the softmax is over all items."""
+    negatives: int | None = None
+    """How many uniform draws one batch shares; 0: the softmax is over all items; None: as `draws` has it."""
     rate: float = 1e-3
     warm_up: int = 300
     """Steps in which the rate rises from 0; from then on it falls along a cosine to a hundredth."""
     weight_decay: float = 0.0
-    epochs: int = 45
+    epochs: int = 40
     batch: int = 6_400
     """Places in one batch: `batch // L` histories of the bucket of length L."""
     validation_share: float = 0.0
@@ -38,7 +43,13 @@ class SequenceOptions:
             raise SettingsError(f"block must be ligr or hstu, not {shape.block!r}")
         if min(shape.dim, shape.blocks, shape.heads, shape.length, shape.widening) < 1:
             raise SettingsError("dim, blocks, heads, length and widening must be at least 1")
-        if min(self.epochs, self.batch, self.validate_every) < 1 or min(self.negatives, self.warm_up) < 0:
+        if min(self.epochs, self.batch, self.validate_every) < 1 or min(self.negatives or 0, self.warm_up) < 0:
             raise SettingsError("epochs, batch and validate_every must be at least 1, negatives and warm_up at least 0")
         if not 0 <= self.dropout < 1 or not 0 <= self.validation_share <= 1 or shape.temperature < 0:
             raise SettingsError("dropout must be in [0, 1), validation_share in [0, 1] and temperature at least 0")
+
+    def draws(self, n_items: int) -> int:
+        """Negatives that a batch shares; where it is not said, none up to `WHOLE` items: all of them are negatives."""
+        if self.negatives is not None:
+            return self.negatives
+        return 0 if n_items <= WHOLE else SHARED

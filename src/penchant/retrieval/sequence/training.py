@@ -112,14 +112,14 @@ class _Run:
     def epoch(self) -> float:
         """One pass over all histories, in windows cut anew; gives the mean loss of its batches."""
         options, rng = self.options, self.rng
-        length = options.shape.length
+        length, draws = options.shape.length, options.draws(self.n_items)
         inputs, targets, offsets = self._pairs()
         starts, ends = cut(offsets, length, rng)
         groups = list(batches(starts, ends, length, options.batch, rng))
         losses = []
         for at, (group, width) in enumerate(groups):
             self._count += 1
-            negatives = rng.integers(0, self.n_items, options.negatives).astype(np.int32) if options.negatives else None
+            negatives = rng.integers(0, self.n_items, draws).astype(np.int32) if draws else None
             since = None if self.histories.times is None else place(inputs[1], starts, ends, group, width)
             *state, loss = self._step(
                 self._weights,
