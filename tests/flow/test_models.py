@@ -26,6 +26,10 @@ sources = [{{ name = "{name}", n = 20 }}]
 [training]
 trees = 3
 leaves = 4
+
+[training.sequence]
+times = true
+epochs = 5
 """)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penchant.core.errors import ArtifactError, SettingsError
+from penchant.core.errors import ArtifactError
 from penchant.core.hashing import hash_id
 from penchant.core.items import Items
 from penchant.core.stages import Contributing, RowScorer, Source
@@ -59,6 +59,12 @@ class TestSequencePointwise(SourceContract):
     def make(self, items: Items) -> Source:
         known = np.array([item for item, row in items.rows.items() if row % 3], np.int64)
         return Sequence("sequence", drawn(known, SHAPES[3]))
+
+
+class TestSequenceWithTimes(SourceContract):
+    def make(self, items: Items) -> Source:
+        known = np.array([item for item, row in items.rows.items() if row % 3], np.int64)
+        return Sequence("sequence", drawn(known, SHAPES[2]))
 
 
 class TestSequenceWithoutModel(SourceContract):
@@ -126,8 +132,6 @@ def test_a_model_with_times_asks_for_them() -> None:
     model = drawn(names(ITEMS), SHAPES[2])
     with pytest.raises(ValueError, match="needs those of the history"):
         encode(model, np.array([[1, 2]], np.int32))
-    with pytest.raises(SettingsError, match="no live source"):
-        Sequence("sequence", model)
     assert seconds(np.array([5_999, 6_000, 70_000_000], np.int64)).tolist() == [0, 1, 69_995]
 
 
@@ -170,6 +174,21 @@ def test_the_live_history_is_read_in_order() -> None:
     assert set(rows) == set(np.flatnonzero(scores > 0))
     other = source.retrieve(make_query(picture, history=[17, 3, 5]), 100)
     assert other.scores.tobytes() != found.tobytes()
+
+
+def test_the_times_of_the_live_history_are_read() -> None:
+    source = Sequence("sequence", drawn(names(ITEMS), SHAPES[2]), depth=3)
+    picture = make_items(ITEMS + 1, sources=[source])
+    visits = np.array([900_000, 880_000, 870_500, 500, 0], np.int64)
+    query = dataclasses.replace(make_query(picture, history=[3, ITEMS, 17, 5, 9]), history_times=visits.copy())
+    assert source.model is not None
+    state = encode(source.model, np.array([[5, 17, 3]], np.int32), np.array([[0, 870, 900]], np.int32)).states[0]
+    expected = source.model.factors @ state
+    scores = source.score_rows(query, np.arange(ITEMS, dtype=np.int32))
+    np.testing.assert_allclose(scores, expected - expected.mean(), atol=1e-5)
+    visits[0] += 10**7
+    later = dataclasses.replace(query, history=query.history.copy(), history_times=visits)
+    assert source.score_rows(later, np.arange(ITEMS, dtype=np.int32)).tobytes() != scores.tobytes()
 
 
 def test_a_seed_takes_the_place_of_history() -> None:

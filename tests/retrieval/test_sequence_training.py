@@ -11,7 +11,7 @@ from penchant.core.errors import SettingsError
 from penchant.retrieval.sequence.encoder import encode
 from penchant.retrieval.sequence.model import SequenceModel
 from penchant.retrieval.sequence.options import SequenceOptions
-from penchant.retrieval.sequence.training import Histories, fit_sequence
+from penchant.retrieval.sequence.training import Histories, _Run, fit_sequence
 from penchant.retrieval.sequence.weights import Block, Shape
 
 jax = pytest.importorskip("jax", reason="the extra neural is not installed")
@@ -124,6 +124,32 @@ def test_the_best_epoch_is_chosen_by_what_was_kept_out() -> None:
     assert any(model is one for one in epochs[:-1])
 
 
+def test_rate_and_moments_begin_anew() -> None:
+    users, items = circles()
+    options = dataclasses.replace(TINY, epochs=6, restart=4, warm_up=0)
+    run = _Run(options, Histories.of(users, items, None), ITEMS, np.random.default_rng(0), lambda *_said: None)
+    rates = []
+    for epoch in range(6):
+        if epoch == 4:
+            run.begin()
+            assert not any(np.any(moment) for moment in run._first.values())
+        rates.append(run._rate(0.0))
+        run.epoch()
+    assert rates[0] == rates[4] == options.rate
+    assert rates[:4] == sorted(rates[:4], reverse=True)
+    assert rates[5] == pytest.approx(options.rate * (0.01 + 0.99 / 2))
+    assert run._rate(0.0) == pytest.approx(options.rate / 100)
+    names = np.arange(ITEMS, dtype=np.int64)
+    tried = [dataclasses.replace(options, restart=restart) for restart in (0, 4)]
+    ends = [fit_sequence(users, items, None, names, one, seed=1) for one in tried]
+    assert ends[0].factors.tobytes() != ends[1].factors.tobytes()
+
+
+def test_small_catalogues_are_softmaxed_whole() -> None:
+    assert [SequenceOptions().draws(n) for n in (10, 5_000, 5_001)] == [0, 0, 512]
+    assert [SequenceOptions(negatives=n).draws(10) for n in (0, 7)] == [0, 7]
+
+
 def test_training_can_be_ended() -> None:
     class Stopped(Exception):
         pass
@@ -164,7 +190,14 @@ def test_an_empty_log_gives_a_model_as_drawn() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"shape": Shape(dim=6, heads=4)}, {"epochs": 0}, {"dropout": 1.0}, {"negatives": -1}, {"shape": Shape(length=0)}],
+    [
+        {"shape": Shape(dim=6, heads=4)},
+        {"epochs": 0},
+        {"dropout": 1.0},
+        {"negatives": -1},
+        {"restart": 99},
+        {"shape": Shape(length=0)},
+    ],
 )
 def test_options_that_make_no_sense_are_refused(wrong: dict) -> None:
     with pytest.raises(SettingsError, match="must be"):

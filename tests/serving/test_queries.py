@@ -13,7 +13,7 @@ from penchant.core.hashing import hash_id
 from penchant.core.items import Items
 from penchant.core.query import UserState
 from penchant.serving import wire
-from penchant.serving.rows import TABLE, RowIndex, distinct_rows
+from penchant.serving.rows import TABLE, RowIndex, distinct_rows, first_visits
 
 TOML = """
 [actions]
@@ -67,4 +67,6 @@ def test_rows_of_hashes_are_those_of_the_dictionary(asked: list[int], count: int
     hashes = np.array([hash_id(f"i{n}") for n in asked], np.int64)
     expected = list(dict.fromkeys(n for n in asked if n < count))
     assert distinct_rows(hashes, items).tolist() == expected
+    rows, places = first_visits(hashes, items)
+    assert (rows.tolist(), places.tolist()) == (expected, [asked.index(row) for row in expected])
     assert distinct_rows(UserState(position=1).seen, items).tolist() == []

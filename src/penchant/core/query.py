@@ -66,6 +66,8 @@ class Query:
     context: Mapping[str, AttributeValue] = field(default_factory=dict)
     history: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
     """Rows the user did something of positive weight to, newest first, each once."""
+    history_times: NDArray[np.int64] = field(default_factory=lambda: _NO_INTS)
+    """When that was last, ms, for each of `history`."""
     seen: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
     hidden: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
     segment: int = -1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
 from penchant.core.errors import ArtifactError
-from penchant.retrieval.history import FromHistory
+from penchant.retrieval.history import FromHistory, Visits
 from penchant.retrieval.topk import top_mapped
 
 _CELLS = 8_000_000
@@ -206,22 +206,22 @@ def _keep_rows(
 class GraphFilter(FromHistory[GraphFilterModel]):
     """Scores by a graph filter from the live history: `score = Σ_k decay^k · filter[i_k]`."""
 
-    def _score(self, model: GraphFilterModel, past: NDArray[np.int32]) -> NDArray[np.float32]:
-        share = np.power(self.decay, np.arange(len(past))).astype(np.float32)
+    def _score(self, model: GraphFilterModel, past: Visits) -> NDArray[np.float32]:
+        share = np.power(self.decay, np.arange(len(past.items))).astype(np.float32)
         scores = np.zeros(len(model.items), np.float32)
         if model.factors.shape[1]:
-            person = (share * model.low[past]) @ model.factors[past]
+            person = (share * model.low[past.items]) @ model.factors[past.items]
             scores += (model.factors @ person) / model.low
-        _add_rows(model.offsets, model.columns, model.weights, past, share, scores)
+        _add_rows(model.offsets, model.columns, model.weights, past.items, share, scores)
         return scores
 
-    def _largest(
-        self, model: GraphFilterModel, past: NDArray[np.int32], wanted: NDArray[np.int32]
-    ) -> NDArray[np.int32]:
-        share = np.power(self.decay, np.arange(len(past))).astype(np.float32)
+    def _largest(self, model: GraphFilterModel, past: Visits, wanted: NDArray[np.int32]) -> NDArray[np.int32]:
+        share = np.power(self.decay, np.arange(len(past.items))).astype(np.float32)
         known = np.maximum(wanted, 0) if len(model.items) else wanted[:0]
-        waves = (model.factors[past] * model.low[past][:, None]) @ (model.factors[known] / model.low[known][:, None]).T
-        return _largest(model.offsets, model.columns, model.weights, waves, past, share, wanted)
+        waves = (model.factors[past.items] * model.low[past.items][:, None]) @ (
+            model.factors[known] / model.low[known][:, None]
+        ).T
+        return _largest(model.offsets, model.columns, model.weights, waves, past.items, share, wanted)
 
 
 @kernel

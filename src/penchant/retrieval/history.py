@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,15 @@ class ModelOfItems(Protocol):
         ...
 
 
+class Visits(NamedTuple):
+    """The part of a history that a model knows, newest first; parallel arrays."""
+
+    items: NDArray[np.int32]
+    """Indices of the model."""
+    times: NDArray[np.int64]
+    """Of each visit, ms."""
+
+
 M = TypeVar("M", bound=ModelOfItems)
 
 
@@ -46,11 +55,11 @@ class FromHistory(ABC, Generic[M]):
     _kept: Kept[tuple[NDArray[np.float32] | None]] = field(default_factory=Kept, repr=False, compare=False)
 
     @abstractmethod
-    def _score(self, model: M, past: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The score of each item of the model, float32[m]; `past` has indices of the history, newest first."""
+    def _score(self, model: M, past: Visits) -> NDArray[np.float32]:
+        """The score of each item of the model, float32[m]."""
 
     @abstractmethod
-    def _largest(self, model: M, past: NDArray[np.int32], wanted: NDArray[np.int32]) -> NDArray[np.int32]:
+    def _largest(self, model: M, past: Visits, wanted: NDArray[np.int32]) -> NDArray[np.int32]:
         """Per wanted index (-1: none) the place in `past` of the largest term above zero of its score, -1 for none."""
 
     def prepare(self, items: Items) -> KnownItems:
@@ -70,10 +79,10 @@ class FromHistory(ABC, Generic[M]):
         """For each of `rows` the row of the history with the largest term above zero of its score, -1 for none."""
         table = self._table(query)
         past = self._past(query, table)
-        if self.model is None or len(past) == 0:
+        if self.model is None or len(past.items) == 0:
             return np.full(len(rows), -1, np.int32)
         found = self._largest(self.model, past, table.of_row[rows])
-        return np.where(found >= 0, table.to_row[past[found]], -1).astype(np.int32)
+        return np.where(found >= 0, table.to_row[past.items[found]], -1).astype(np.int32)
 
     def _asked(self, query: Query) -> tuple[KnownItems, NDArray[np.float32] | None]:
         """The score of each item of the model; None without a model, or without history that it knows."""
@@ -83,18 +92,22 @@ class FromHistory(ABC, Generic[M]):
 
     def _made(self, query: Query, table: KnownItems) -> NDArray[np.float32] | None:
         past = self._past(query, table)
-        return None if self.model is None or len(past) == 0 else self._score(self.model, past)
+        return None if self.model is None or len(past.items) == 0 else self._score(self.model, past)
 
     def _table(self, query: Query) -> KnownItems:
         table = query.items.tables[self.name]
         assert isinstance(table, KnownItems)
         return table
 
-    def _past(self, query: Query, table: KnownItems) -> NDArray[np.int32]:
-        """Indices of the history that the model knows, newest first."""
-        rows = query.history if query.seed_row < 0 else np.array([query.seed_row], np.int32)
+    def _past(self, query: Query, table: KnownItems) -> Visits:
+        """The history as far as the model knows it; with a seed that alone, now."""
+        if query.seed_row >= 0:
+            rows, times = np.array([query.seed_row], np.int32), np.array([query.now], np.int64)
+        else:
+            rows, times = query.history, query.history_times
         past = table.of_row[rows]
-        return past[past >= 0][: self.depth]
+        known = past >= 0
+        return Visits(past[known][: self.depth], times[known][: self.depth])
 
 
 @kernel

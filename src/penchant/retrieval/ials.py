@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
 from penchant.retrieval.factors import FactorModel, fold_in, shares
-from penchant.retrieval.history import FromHistory
+from penchant.retrieval.history import FromHistory, Visits
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Ials(FromHistory[FactorModel]):
     2008, section 5).
     """
 
-    def _score(self, model: FactorModel, past: NDArray[np.int32]) -> NDArray[np.float32]:
-        return np.asarray(model.factors @ fold_in(model, past, self._weights(len(past))), np.float32)
+    def _score(self, model: FactorModel, past: Visits) -> NDArray[np.float32]:
+        return np.asarray(model.factors @ fold_in(model, past.items, self._weights(len(past.items))), np.float32)
 
-    def _largest(self, model: FactorModel, past: NDArray[np.int32], wanted: NDArray[np.int32]) -> NDArray[np.int32]:
-        return _largest(model.factors, shares(model, past, self._weights(len(past))), wanted)
+    def _largest(self, model: FactorModel, past: Visits, wanted: NDArray[np.int32]) -> NDArray[np.int32]:
+        return _largest(model.factors, shares(model, past.items, self._weights(len(past.items))), wanted)
 
     def _weights(self, count: int) -> NDArray[np.float32]:
         return np.power(self.decay, np.arange(count)).astype(np.float32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
 from penchant.core.errors import ArtifactError
-from penchant.retrieval.history import FromHistory
+from penchant.retrieval.history import FromHistory, Visits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,15 +110,15 @@ def _mirror(matrix: NDArray[np.float32]) -> None:
 class Ease(FromHistory[EaseModel]):
     """Scores by EASE from the live history: `score = Σ_k decay^k · B[i_k]` over the newest `depth` items."""
 
-    def _score(self, model: EaseModel, past: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _score(self, model: EaseModel, past: Visits) -> NDArray[np.float32]:
         if model.offsets is None or model.columns is None:
-            return _fold_in_dense(model.weights, past, self.decay)
-        return _fold_in_sparse(model.offsets, model.columns, model.weights, past, self.decay)
+            return _fold_in_dense(model.weights, past.items, self.decay)
+        return _fold_in_sparse(model.offsets, model.columns, model.weights, past.items, self.decay)
 
-    def _largest(self, model: EaseModel, past: NDArray[np.int32], wanted: NDArray[np.int32]) -> NDArray[np.int32]:
+    def _largest(self, model: EaseModel, past: Visits, wanted: NDArray[np.int32]) -> NDArray[np.int32]:
         if model.offsets is None or model.columns is None:
-            return _largest_dense(model.weights, past, self.decay, wanted)
-        return _largest_sparse(model.offsets, model.columns, model.weights, past, self.decay, wanted)
+            return _largest_dense(model.weights, past.items, self.decay, wanted)
+        return _largest_sparse(model.offsets, model.columns, model.weights, past.items, self.decay, wanted)
 
 
 @kernel

@@ -112,7 +112,7 @@ class Engine:
         self._preparation.check(where)  # with nobody to make rows for, too
         now = max(self._clock.now(), items.time)
         user = self._user(user_id, now, problems)
-        liked = self._preparation.liked(user, items)
+        liked, _ = self._preparation.liked(user, items)
         liked = liked[~np.isin(liked, distinct_rows(user.hidden, items))]
         for seed in liked[: n + _SPARE].tolist():
             request = wire.Request(

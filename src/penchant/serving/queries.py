@@ -21,7 +21,7 @@ from penchant.core.values import read_attributes
 from penchant.core.vectors import numbers as numbers_of
 from penchant.pipeline.executor import SurfacePipeline
 from penchant.serving import wire
-from penchant.serving.rows import distinct_rows
+from penchant.serving.rows import distinct_rows, first_visits
 from penchant.settings import Surface
 
 
@@ -79,7 +79,7 @@ class Preparation:
         Raises `InvalidRequest` and `NotFound`.
         """
         context = self._context(request)
-        history = self.liked(user, items)
+        history, times = self.liked(user, items)
         seen, hidden = distinct_rows(user.seen, items), distinct_rows(user.hidden, items)
         seed = self._seed(request, surface, history, items, problems)
         rank_only = None
@@ -98,6 +98,7 @@ class Preparation:
             eligible=self._proposable(request, surface, items, seen, hidden),
             context=context,
             history=history,
+            history_times=times,
             seen=seen,
             hidden=hidden,
             segment=self._segment(user, context),
@@ -105,9 +106,11 @@ class Preparation:
             rank_only=rank_only,
         )
 
-    def liked(self, user: UserState, items: Items) -> NDArray[np.int32]:
-        """The rows that the user did something of positive weight to, newest first, each once."""
-        return distinct_rows(user.history.items[self.positive[user.history.actions]], items)
+    def liked(self, user: UserState, items: Items) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The rows that the user did something of positive weight to, newest first, each once, and when: ms."""
+        chosen = self.positive[user.history.actions]
+        rows, places = first_visits(user.history.items[chosen], items)
+        return rows, user.history.ts[chosen][places]
 
     def check(self, where: wire.Where) -> None:
         """Raises `InvalidRequest` for conditions that cannot be put."""

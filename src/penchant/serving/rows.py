@@ -46,14 +46,21 @@ class RowIndex:
 
 def distinct_rows(hashes: NDArray[np.int64], items: Items) -> NDArray[np.int32]:
     """The rows of item hashes, in their order, each once; those the picture does not have are left out."""
+    return first_visits(hashes, items)[0]
+
+
+def first_visits(hashes: NDArray[np.int64], items: Items) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """`distinct_rows`, and the place in `hashes` where each comes first."""
     table = items.tables[TABLE]
     assert isinstance(table, RowTable)
     return _distinct(hashes, table.hashes, table.rows)
 
 
 @kernel
-def _distinct(hashes: NDArray[np.int64], held: NDArray[np.int64], rows: NDArray[np.int32]) -> NDArray[np.int32]:
-    found = np.empty(len(hashes), np.int32)
+def _distinct(
+    hashes: NDArray[np.int64], held: NDArray[np.int64], rows: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    found, places = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int64)
     slots = 2
     while slots < 2 * len(hashes):
         slots *= 2
@@ -71,6 +78,6 @@ def _distinct(hashes: NDArray[np.int64], held: NDArray[np.int64], rows: NDArray[
             at = (at + 1) & (slots - 1)
         if taken[at] < 0:
             taken[at] = row
-            found[n] = row
+            found[n], places[n] = row, k
             n += 1
-    return found[:n].copy()
+    return found[:n].copy(), places[:n].copy()

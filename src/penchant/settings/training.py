@@ -28,11 +28,15 @@ class SequenceTraining(Table, frozen=True):
     heads: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     length: Annotated[int, msgspec.Meta(ge=2, le=1_000)] = 200
     """How many of the newest items are read."""
+    times: bool = False
+    """Whether the time between two visits counts, beside their order."""
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.2
     negatives: Annotated[int, msgspec.Meta(ge=0, le=100_000)] | None = None
     """How many uniform draws a batch shares; 0: the softmax is over all items, as it is up to 5,000; else 512."""
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.001
     epochs: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 40
+    restart: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
+    """After so many epochs the rate begins anew; 0: never."""
 
 
 class TwoTowerTraining(Table, frozen=True):

@@ -174,6 +174,7 @@ def make_query(
         eligible=items.listed.copy() if eligible is None else np.asarray(eligible, np.bool_),
         context=context or {},
         history=past,
+        history_times=now - 1_000 * np.arange(1, len(past) + 1, dtype=np.int64),
         seen=known,
         hidden=unwanted,
         segment=segment,

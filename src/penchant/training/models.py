@@ -93,16 +93,17 @@ def _sequence(told: Past, settings: Training, seed: int, tell: Tell) -> Sequence
 
     how, past = settings.sequence, told.interactions
     options = SequenceOptions(
-        shape=Shape(dim=how.embedding_size, blocks=how.blocks, heads=how.heads, length=how.length),
+        shape=Shape(dim=how.embedding_size, blocks=how.blocks, heads=how.heads, length=how.length, times=how.times),
         dropout=how.dropout,
         negatives=how.negatives,
         rate=how.learning_rate,
         epochs=how.epochs,
+        restart=how.restart,
     )
     return fit_sequence(
         past.rows,
         past.columns,
-        None,
+        past.ts,
         past.items,
         options,
         seed=seed,

@@ -13,6 +13,7 @@ from penchant.evaluation.recommenders.item_knn import ItemKnn
 from penchant.evaluation.recommenders.popularity import Popularity, RecentPopularity
 from penchant.evaluation.recommenders.sequence import Sequence
 from penchant.evaluation.recommenders.session_knn import SessionKnn
+from penchant.retrieval.sequence.options import SequenceOptions
 
 MODELS: dict[str, Callable[[int], Recommender]] = {
     "popularity": lambda _seed: Popularity(),
@@ -23,7 +24,7 @@ MODELS: dict[str, Callable[[int], Recommender]] = {
     "ease-sparse": lambda _seed: EaseSparse(),
     "graph-filter": lambda seed: GraphFilter(seed=seed),
     "ials": lambda seed: Ials(seed=seed),
-    "sequence": lambda seed: Sequence(seed=seed),
+    "sequence": lambda seed: Sequence(seed=seed, options=SequenceOptions(epochs=62, restart=40)),
     "session-knn": lambda _seed: SessionKnn(),
 }
 """From the name of a model to what makes one from the seed of all its draws."""

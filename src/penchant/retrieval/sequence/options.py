@@ -26,6 +26,8 @@ class SequenceOptions:
     """Steps in which the rate rises from 0; from then on it falls along a cosine to a hundredth."""
     weight_decay: float = 0.0
     epochs: int = 40
+    restart: int = 0
+    """After so many epochs rate and moments begin anew (Loshchilov and Hutter, ICLR 2017); 0: never."""
     batch: int = 6_400
     """Places in one batch: `batch // L` histories of the bucket of length L."""
     validation_share: float = 0.0
@@ -45,6 +47,8 @@ class SequenceOptions:
             raise SettingsError("dim, blocks, heads, length and widening must be at least 1")
         if min(self.epochs, self.batch, self.validate_every) < 1 or min(self.negatives or 0, self.warm_up) < 0:
             raise SettingsError("epochs, batch and validate_every must be at least 1, negatives and warm_up at least 0")
+        if not 0 <= self.restart < self.epochs:
+            raise SettingsError("restart must be at least 0 and less than epochs")
         if not 0 <= self.dropout < 1 or not 0 <= self.validation_share <= 1 or shape.temperature < 0:
             raise SettingsError("dropout must be in [0, 1), validation_share in [0, 1] and temperature at least 0")
 

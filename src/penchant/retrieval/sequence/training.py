@@ -74,6 +74,8 @@ def fit_sequence(
     run = _Run(options, whole.without_last(asked), len(names), rng, progress)
     best, found, worse = -1.0, None, 0
     for epoch in range(options.epochs):
+        if epoch and epoch == options.restart:
+            run.begin()
         loss = run.epoch()
         model = SequenceModel(names, run.kept(), options.shape)
         epoch_done(epoch + 1, loss, model)
@@ -106,8 +108,13 @@ class _Run:
     def __post_init__(self) -> None:
         self._step = make_step(self.options.shape, self.options.dropout, self.options.weight_decay)
         self._weights = draw_weights(self.options.shape, self.n_items, self.rng)
+        self.begin()
+
+    def begin(self) -> None:
+        """Rate and moments as at the start, the weights as they are."""
         self._first = {name: np.zeros_like(value) for name, value in self._weights.items()}
         self._second = {name: np.zeros_like(value) for name, value in self._weights.items()}
+        self._count = 0
 
     def epoch(self) -> float:
         """One pass over all histories, in windows cut anew; gives the mean loss of its batches."""
@@ -144,7 +151,9 @@ class _Run:
         return {name: np.array(value, np.float32) for name, value in self._weights.items()}
 
     def _rate(self, into: float) -> float:
-        gone = (self._done + into) / self.options.epochs
+        restart, epochs = self.options.restart, self.options.epochs
+        begin, end = (restart, epochs) if self._done >= restart else (0, restart)
+        gone = (self._done - begin + into) / (end - begin)
         warm = min(1.0, self._count / self.options.warm_up) if self.options.warm_up else 1.0
         return self.options.rate * warm * (0.01 + 0.99 * 0.5 * (1.0 + float(np.cos(np.pi * gone))))
 
