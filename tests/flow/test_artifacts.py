@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from flow.world import NOW, film, films, opened
 from penchant.assembly import Embedded
+from penchant.assembly.history import LogPrefix
 from penchant.assembly.training import Trainer
 from penchant.core.clock import ManualClock
 from penchant.core.errors import ArtifactError
@@ -143,6 +145,9 @@ def test_weights_of_the_sources_are_learned_served_and_taken_over(tmp_path: Path
         # Where nothing is made up from history there is nothing to learn them from: they stay as they were.
         again = trainer.train(simulate=0, force=True)
         assert again.weights == trained.weights
+        past = LogPrefix(engine.parts.log)
+        past.upto = 10  # the live artifact knows what comes after
+        assert Trainer(replace(engine.parts, log=past)).learn(simulate=0, objective=None).weights == {}
 
 
 def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:

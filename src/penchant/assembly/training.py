@@ -169,9 +169,13 @@ class Trainer:
         return simulated, {**self._live_weights(), **({surface: learned} if learned else {})}
 
     def _live_weights(self) -> Weights:
-        live = self._parts.artifacts.live()
+        """The weights of the live artifact; none where it knows more than this log, as in an evaluation of the past."""
+        artifacts = self._parts.artifacts
+        live = artifacts.live()
         try:
-            return self._compiler.weights(live) if live else {}
+            if not live or artifacts.manifest(live).data.last_position > self._parts.log.end():
+                return {}
+            return self._compiler.weights(live)
         except ArtifactError as error:
             logger.warning("the weights of the live artifact are not taken over: %s", error)
             return {}
