@@ -139,6 +139,7 @@ def make_query(items: Items, plan: Plan, rng: np.random.Generator, number: int) 
         items=items,
         eligible=items.listed,
         history=history,
+        history_times=items.time - 60_000 * np.arange(1, len(history) + 1, dtype=np.int64),
         seen=seen,
         hidden=rng.choice(items.count, 5, replace=False).astype(np.int32),
     )

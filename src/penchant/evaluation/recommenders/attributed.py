@@ -80,6 +80,7 @@ def served(source: Source, items: Items, cases: Cases) -> NDArray[np.float32]:
     for case in range(len(cases)):
         past = cases.items[cases.offsets[case] : cases.offsets[case + 1]][::-1]
         _, newest = np.unique(past, return_index=True)
+        history = past[np.sort(newest)].astype(np.int32)
         query = Query(
             request_id="",
             now=items.time,
@@ -89,7 +90,8 @@ def served(source: Source, items: Items, cases: Cases) -> NDArray[np.float32]:
             user=UserState(position=items.position),
             items=items,
             eligible=items.listed,
-            history=past[np.sort(newest)].astype(np.int32),
+            history=history,
+            history_times=np.full(len(history), items.time, np.int64),
         )
         found[case] = source.score_rows(query, rows)
     return found
