@@ -163,15 +163,15 @@ def table_for(entries: int) -> NDArray[np.int32]:
 
 
 @kernel
-def ages_of(past: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """An open table of a history, each item once and the newest first, and the age of each by its seat."""
-    known = table_for(len(past))
-    ages = np.empty(len(known), np.int64)
-    for age in range(len(past)):
-        seat = seat_of(known, past[age])
-        known[seat] = past[age]
-        ages[seat] = age
-    return known, ages
+def places_of(rows: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """An open table of rows, each once, and by its seat the place of each: its age where the newest stand first."""
+    known = table_for(len(rows))
+    places = np.empty(len(known), np.int64)
+    for place in range(len(rows)):
+        seat = seat_of(known, rows[place])
+        known[seat] = rows[place]
+        places[seat] = place
+    return known, places
 
 
 @kernel
@@ -236,7 +236,7 @@ def _asked(
     """What the neighbours of weighted items propose, in the order in which it is found; `past` has each item once."""
     events, length = len(visits.rows), numbers.length
     alive = max(visits.clock[0] - events, 0)
-    known, age_of = ages_of(past)
+    known, age_of = places_of(past)
     slots = _candidates(visits, past, length, without, numbers.recent)
     likeness = np.zeros(len(slots), np.float32)
     matched = np.empty(len(slots), np.int32)

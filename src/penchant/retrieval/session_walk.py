@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
-from penchant.retrieval.session_knn import NOBODY, Numbers, ages_of, seat_of, table_for
+from penchant.retrieval.session_knn import NOBODY, Numbers, places_of, seat_of
 from penchant.retrieval.topk import top_rows
 
 
@@ -267,13 +267,8 @@ def credited(
     """
     weight = weights[len(past) - 1, : len(past)]
     slots, similarity, matched, common = neighbours(columns, past, weight, now, own, numbers)
-    known, ages = ages_of(past)
-    places = table_for(len(wanted))
-    at_place = np.empty(len(places), np.int64)
-    for at in range(len(wanted)):
-        seat = seat_of(places, wanted[at])
-        places[seat] = wanted[at]
-        at_place[seat] = at
+    known, ages = places_of(past)
+    places, at_place = places_of(wanted)
     near = np.exp(-np.arange(numbers.length) * numbers.nearing)
     shares = np.zeros((len(wanted), len(past)), np.float64)
     for rank in range(len(slots)):
