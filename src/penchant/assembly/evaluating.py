@@ -12,7 +12,7 @@ from penchant.assembly.defaults import surfaces_of
 from penchant.assembly.history import LogPrefix, past_state
 from penchant.assembly.parts import Definition, Parts
 from penchant.assembly.surfaces import SurfaceCompiler
-from penchant.assembly.training import WATCHED, Trainer
+from penchant.assembly.training import SIMULATED, WATCHED, Trainer
 from penchant.catalog.columns import ItemColumns
 from penchant.core.events import Interaction
 from penchant.core.hashing import hash_id
@@ -27,8 +27,6 @@ from penchant.training.fusion import LEAST
 from penchant.training.gbdt import Objective
 
 BASELINE = "evaluate_popular"
-RANKED = 20_000
-"""Requests that are made up from history for a ranker, at most."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -143,7 +141,7 @@ def _engine_of_the_past(
     log = LogPrefix(parts.log)
     log.upto = start
     learned = Trainer(replace(parts, definition=definition, log=log), tell).learn(
-        surface=surface, simulate=WATCHED if objective is None else RANKED, objective=objective
+        surface=surface, simulate=WATCHED if objective is None else SIMULATED, objective=objective
     )
     weights, ranker = learned.weights.get(surface, {}), learned.ranker
     order = f"ranker ({ranker.objective})" if ranker else "sources fused by rank"

@@ -28,7 +28,7 @@ from penchant.serving.fallback import Fallback
 from penchant.serving.live import Compiled
 from penchant.serving.queries import CompiledSurface
 from penchant.settings import Settings, Surface
-from penchant.training.artifacts import Artifact, ArtifactStore
+from penchant.training.artifacts import Artifact, ArtifactStore, Manifest
 from penchant.training.gbdt import Ranker
 from penchant.training.models import KINDS, Models, part_of
 
@@ -70,7 +70,7 @@ class SurfaceCompiler:
             for name in self.modelled
             if part_of(name) in loaded.content
         }
-        return self.build(models, _heads_of(loaded), artifact, _weights_of(loaded))
+        return self.build(models, _heads_of(loaded), artifact, _weights_of(artifact, loaded.manifest))
 
     def ranker(self, artifact: str) -> Ranker | None:
         """The ranker of an artifact as training knows it, None when it has none."""
@@ -89,7 +89,7 @@ class SurfaceCompiler:
 
     def weights(self, artifact: str) -> Weights:
         """How much an artifact says that each source counts."""
-        return _weights_of(self._artifacts.load(artifact))
+        return _weights_of(artifact, self._artifacts.manifest(artifact))
 
     def build(
         self, models: Models, heads: Mapping[str, str] | None, artifact: str, weights: Weights = MappingProxyType({})
@@ -216,11 +216,11 @@ def _heads_of(artifact: Artifact) -> dict[str, str]:
     return {name: artifact.text(head_part(name)) for name in told["heads"]}
 
 
-def _weights_of(artifact: Artifact) -> Weights:
+def _weights_of(artifact: str, manifest: Manifest) -> Weights:
     try:
-        return msgspec.convert(artifact.manifest.models.get("blend", {}), dict[str, dict[str, _Weight]])
+        return msgspec.convert(manifest.models.get("blend", {}), dict[str, dict[str, _Weight]])
     except msgspec.ValidationError as error:
-        raise ArtifactError(f"artifact {artifact.id[:12]}: the weights of its sources: {error}; train again") from None
+        raise ArtifactError(f"artifact {artifact[:12]}: the weights of its sources: {error}; train again") from None
 
 
 _Weight = Annotated[float, msgspec.Meta(gt=0, le=1_000)]

@@ -29,6 +29,8 @@ from penchant.training.interactions import interactions_csr
 from penchant.training.models import Models, Past, part_of, train_models
 from penchant.training.publish import Gate, gate
 
+SIMULATED = 20_000
+"""Requests that are made up from history for a ranker, at most."""
 WATCHED = 2_000
 """Replayed requests that the weights of the sources are learned from, at most."""
 
@@ -74,7 +76,7 @@ class Trainer:
         self,
         *,
         surface: str = "home",
-        simulate: int = 20_000,
+        simulate: int = SIMULATED,
         objective: Objective = "binary",
         threads: int = 1,
         seed: int = 0,
@@ -91,7 +93,7 @@ class Trainer:
         self,
         *,
         surface: str = "home",
-        simulate: int = 20_000,
+        simulate: int = SIMULATED,
         objective: Objective | None = "binary",
         threads: int = 1,
         seed: int = 0,

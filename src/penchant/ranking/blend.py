@@ -61,5 +61,4 @@ class OrderScorer:
     def score(self, query: Query, candidates: Candidates) -> Columns:
         """`value` in (0, 1], falling with the place."""
         del query
-        place = candidates.columns["place"].astype(np.float64)
-        return {"value": ((1.0 + _FLAT) / (_FLAT + place)).astype(np.float32)}
+        return {"value": reciprocal_ranks(candidates.columns["place"]).astype(np.float32)}
