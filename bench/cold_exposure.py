@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -167,7 +167,8 @@ def _open(folder: Path, seed: int, plan: Plan) -> Run:
     folder.mkdir()
     world = World(seed, films=plan.films, viewers=plan.viewers)
     with open_folder(folder, settings=_settings(plan, 0), clock=EventClock(), background=False) as engine:
-        for batch in _batches(chain(world.item_events(), world.user_events(), world.history(plan.events))):
+        events = chain(world.item_events(), world.user_events(), world.history(plan.events))
+        while batch := list(islice(events, 1_000)):
             engine.send(batch)
     with open_folder(folder, settings=_settings(plan, 0), clock=EventClock(), background=False) as engine:
         if plan.model:
@@ -233,9 +234,3 @@ def _slates(engine: Embedded, world: World, seed: int, slates: int, name: str) -
         if reactions:
             engine.send(reactions)
     return Run(shown, chance, np.array(born, np.int64), np.array(worth))
-
-
-def _batches(events: Iterable[dict[str, object]], size: int = 1_000) -> Iterator[list[dict[str, object]]]:
-    left = iter(events)
-    while batch := list(islice(left, size)):
-        yield batch

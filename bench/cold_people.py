@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,12 @@ class Tally:
         return told
 
 
+def shares_of(likes: Iterable[Sequence[str]]) -> dict[str, float]:
+    """How large a part of all genres that films have each genre is."""
+    counts = Counter(genre for genres in likes for genre in genres)
+    return {genre: n / counts.total() for genre, n in counts.items()}
+
+
 def picks_of(likes: Sequence[Sequence[str]], share: Mapping[str, float], telling: bool) -> list[str]:
     """The genres that are most frequent among these films; `telling`: most in excess of everybody's share.
 
@@ -128,8 +134,7 @@ def picks(data: Path, share: float, half_life: str) -> dict[str, object]:
     liked = [
         genres[event.item_id] for event in events[:start] if isinstance(event, Interaction) and event.action == "like"
     ]
-    everybody = Counter(genre for one in liked for genre in one)
-    shares = {genre: n / everybody.total() for genre, n in everybody.items()}
+    shares = shares_of(liked)
     named = [
         {t: picks_of([genres[one] for one in person.later], shares, t) for t in (False, True)} for person in people
     ]
@@ -186,8 +191,7 @@ def segments(data: Path, attribute: str, seed: int, half_life: str = "366d") -> 
     ):
         events = told.events(kept)
         _send(engine, events, 0, len(events))
-        everybody = Counter(genre for who in kept for film in told.likes[who] for genre in told.genres[film])
-        shares = {genre: n / everybody.total() for genre, n in everybody.items()}
+        shares = shares_of(told.genres[film] for who in kept for film in told.likes[who])
         out = [who for who in out if len(told.likes[who]) >= AHEAD + LEAST]
         for who in out:
             later = [told.genres[film] for film in told.likes[who][AHEAD:]]
