@@ -180,14 +180,16 @@ def test_interrupted_it_leaves_the_file_as_it_was(served: Path, tmp_path: Path) 
     to.write_bytes(b"last week's")
     (tmp_path / "users").write_text("\n".join(f"u{at}" for at in range(50_000)))
     arguments = ["--out", str(to), "--dir", str(folder), "--users", str(tmp_path / "users")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "penchant", "playlist", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not any(path.stat().st_size for path in to.parent.glob(".weekly*/*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    command = [sys.executable, "-m", "penchant", "playlist", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not any(path.stat().st_size for path in to.parent.glob(".weekly*/*")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130, said
     assert "stopped" in said
     assert [path.name for path in to.parent.iterdir()] == ["weekly.parquet"]

@@ -14,6 +14,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from penchant.cli.interrupts import interrupted, interruptible
 from penchant.core.errors import PenchantError
 from penchant.settings import InvalidSettings, Settings, find, load
 
@@ -77,13 +78,18 @@ def clean(verb: F) -> F:
     @wraps(verb)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            return verb(*args, **kwargs)
-        except (PenchantError, InvalidSettings) as error:
+            with interruptible():
+                return verb(*args, **kwargs)
+        except typer.Exit:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupted() or isinstance(error, KeyboardInterrupt):
+                err.print("stopped; everything accepted is on disk")
+                raise typer.Exit(130) from None
+            if not isinstance(error, (PenchantError, InvalidSettings)):
+                raise
             err.print("[bold red]penchant:[/] ", end="")
             err.print(str(error), markup=False, soft_wrap=True)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            err.print("stopped; everything accepted is on disk")
-            raise typer.Exit(130) from None
 
     return cast("F", run)

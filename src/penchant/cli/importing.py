@@ -75,7 +75,7 @@ def import_events(
             intake.take(history, tell)
             if fold and settings.state.url != "memory:" and intake.stopped is None:
                 intake.fold(tell)
-    except (PenchantError, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt):
         err.print(f"taken so far: {intake.accepted:,} events; import again to go on, nothing is taken twice")
         raise
     finally:
