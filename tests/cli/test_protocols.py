@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from penchant.cli import app
 from penchant.evaluation.protocols import RECIPES
+from penchant.evaluation.recommenders import Ease
 
 
 def run(*words: str | Path) -> Result:
@@ -79,6 +80,19 @@ def test_a_blend_tells_its_weights(lines: Path) -> None:
         assert told.exit_code == 1
         assert "--model" in told.output
         assert expected in told.output
+
+
+def test_a_model_alone_and_in_a_blend_is_fitted_once(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = []
+    fit = Ease.fit
+    monkeypatch.setattr(Ease, "fit", lambda self, log: (fits.append(len(log)), fit(self, log))[1])
+    blend = ("--model", "blend:ease+popularity")
+    told = run("--protocol", "loo-full", "--data", lines, *blend, "--model", "ease", "--json")
+    assert told.exit_code == 0, told.output
+    assert len(fits) == 1
+    alone = run("--protocol", "loo-full", "--data", lines, "--model", "ease", "--json")
+    of = {row["model"]: row["figures"] for row in json.loads(told.stdout)["models"]}
+    assert of["ease"] == json.loads(alone.stdout)["models"][0]["figures"]
 
 
 def test_all_protocols_read_their_files(lines: Path, tmp_path: Path) -> None:

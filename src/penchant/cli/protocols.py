@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -71,12 +72,13 @@ def run_protocol(
         if not dataset.ordered and "recent-popularity" not in models:
             chosen.remove("recent-popularity")
         options = Options(seed=seed, users=users, part="validation" if validation else "test", live=live)
-        made = [
-            with_parameters(ATTRIBUTED[one](seed, dataset.catalogue), given or [])
-            if one in ATTRIBUTED and dataset.catalogue is not None
-            else _make(one, seed, recipe, given or [], ordered=dataset.ordered)
-            for one in chosen
-        ]
+        plain = _plain([one for one in chosen if one not in ATTRIBUTED], seed, given or [], live=live)
+        made: list[Recommender] = []
+        for one in chosen:
+            if one in ATTRIBUTED and dataset.catalogue is not None:
+                made.append(with_parameters(ATTRIBUTED[one](seed, dataset.catalogue), given or []))
+            else:
+                made.append(_make(one, plain, seed, recipe, ordered=dataset.ordered))
         with bars() as tell:
             report = judge(recipe, dataset, made, options, tell)
     except Unsuited as error:
@@ -182,22 +184,29 @@ def _parts(model: str) -> list[str]:
     return parts
 
 
-def _make(model: str, seed: int, recipe: Recipe, given: list[str], *, ordered: bool) -> Recommender:
+def _plain(chosen: Iterable[str], seed: int, given: list[str], *, live: bool) -> Callable[[str], Recommender]:
+    """What makes a model by its name; those that are chosen more than once, alone and in blends, are fitted once."""
+    from penchant.evaluation.recommenders import MODELS
+    from penchant.evaluation.recommenders.shared import Shared
+
+    times = Counter(part for one in chosen for part in _parts(one))
+    shared: dict[str, Recommender] = {}
+
+    def make(name: str) -> Recommender:
+        made: Recommender = with_parameters(MODELS[name](seed), given)
+        return made if live or times[name] == 1 else shared.setdefault(name, Shared(made))
+
+    return make
+
+
+def _make(model: str, plain: Callable[[str], Recommender], seed: int, recipe: Recipe, *, ordered: bool) -> Recommender:
     """A model by its name; a blend learns its weights for the lists of the protocol."""
     from penchant.evaluation.recommenders.blend import Blend
 
     if not model.startswith(BLEND):
-        return _one(model, seed, given)
-    members = [_one(part, seed, given) for part in _parts(model)]
+        return plain(model)
     hold: Literal["last", "random"] = "last" if ordered else "random"
-    return Blend(members, seed, hold, recipe.filter_seen, recipe.k)
-
-
-def _one(model: str, seed: int, given: list[str]) -> Recommender:
-    from penchant.evaluation.recommenders import MODELS
-
-    made: Recommender = with_parameters(MODELS[model](seed), given)
-    return made
+    return Blend([plain(part) for part in _parts(model)], seed, hold, recipe.filter_seen, recipe.k)
 
 
 def _check_given(given: list[str], asked: list[str]) -> None:

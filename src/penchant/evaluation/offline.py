@@ -93,6 +93,15 @@ class Tunable(Recommender, Protocol):
         """
 
 
+@runtime_checkable
+class Sparing(Recommender, Protocol):
+    """A model that need not be fitted anew to a log that it, or a part of it, was fitted to for somebody else."""
+
+    @property
+    def spared_s(self) -> float:
+        """Seconds of fitting that were saved so far."""
+
+
 def _ones(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> sparse.csr_matrix:
     from scipy import sparse
 

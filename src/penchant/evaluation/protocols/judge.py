@@ -13,7 +13,7 @@ from penchant.evaluation import metrics
 from penchant.evaluation.beyond import Likeness
 from penchant.evaluation.datasets import Dataset, Unsuited
 from penchant.evaluation.memory import forget_peak, peak_bytes
-from penchant.evaluation.offline import Learner, Recommender, Tunable
+from penchant.evaluation.offline import Learner, Recommender, Sparing, Tunable
 from penchant.evaluation.protocols.extras import Extras, extras_of
 from penchant.evaluation.protocols.ranking import best, places
 from penchant.evaluation.protocols.recipe import PLAIN, Options, Recipe
@@ -69,8 +69,7 @@ def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, pr
     for number, one in enumerate(told.rounds):
         if not len(one.asked):
             raise Unsuited(f"{data.name}, {one.name}: nothing to ask; users with more interactions are needed")
-        begun = time.perf_counter()
-        _fit(model, one)
+        row.fit_s += _fit(model, one)
         fitted = time.perf_counter()
         tally = _Tally(extras(one.train, len(one.asked)), np.zeros(one.train.n_items, np.int64))
         tally.extras_s = time.perf_counter() - fitted
@@ -79,7 +78,6 @@ def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, pr
             _ask(recipe, model, one, begin, end, tally)
             done = (number + end / len(one.asked)) / told.count
             progress(model.name, round(1_000 * done), 1_000)
-        row.fit_s += fitted - begun
         row.ask_s += time.perf_counter() - fitted - tally.extras_s
         counts = tally.extras.counts
         row.add(
@@ -94,12 +92,19 @@ def _row(recipe: Recipe, data: Dataset, model: Recommender, options: Options, pr
     return row
 
 
-def _fit(model: Recommender, one: Round) -> None:
+def _fit(model: Recommender, one: Round) -> float:
+    """Seconds that it takes, with those that were spared as another row had it fitted to the same log."""
+    begun, spared = time.perf_counter(), _spared(model)
     if isinstance(model, Tunable) and one.tuning is not None and len(one.tuning):
         every = len(one.tuning)
         model.tune(one.train, one.tuning.cases(0, every), *one.tuning.targets(0, every))
     else:
         model.fit(one.train)
+    return time.perf_counter() - begun + _spared(model) - spared
+
+
+def _spared(model: Recommender) -> float:
+    return model.spared_s if isinstance(model, Sparing) else 0.0
 
 
 def _batches(one: Round, learner: Learner | None, step: int, live_step: int) -> Iterator[tuple[int, int]]:

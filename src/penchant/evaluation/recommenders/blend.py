@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
-from penchant.evaluation.offline import Cases, Log, Recommender
+from penchant.evaluation.offline import Cases, Log, Recommender, Sparing
 
 STEPS = 20
 """Shares that are tried lie a twentieth apart."""
@@ -47,6 +47,10 @@ class Blend:
         if not self.models:
             raise ValueError("a blend needs a model")
         self.name = self.name or "blend:" + "+".join(model.name for model in self.models)
+
+    @property
+    def spared_s(self) -> float:
+        return sum(model.spared_s for model in self.models if isinstance(model, Sparing))
 
     def fit(self, log: Log) -> None:
         self.weights = np.full(len(self.models), 1 / len(self.models))
