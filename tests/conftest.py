@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from penchant.testing.servers import lanes
@@ -17,6 +18,11 @@ from penchant.testing.servers.found import cache_folder, has_library
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that: tests that interrupt them
 # would find that nothing happens.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# On CI a commit is judged by the same examples each time; elsewhere new ones are drawn.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 LANE_OF_FIXTURE = {
     "kafka": "kafka",
