@@ -100,21 +100,45 @@ def test_a_batch_is_its_histories_one_by_one(shape: Shape, rng: np.random.Genera
 
 
 @pytest.mark.parametrize("length", [1, 2, 17, 63, 200, 210])
+@pytest.mark.parametrize("times", [False, True])
 @pytest.mark.parametrize(
     ("heads", "blocks", "spread"),
     [(1, 1, 0.1), (1, 2, 0.1), (4, 3, 0.1), (2, 2, 3.0)],  # the last: gates and softmax weights of nothing and of all
 )
-def test_one_history_of_full_size_is_as_in_a_batch(length: int, heads: int, blocks: int, spread: float) -> None:
+def test_one_history_of_full_size_is_as_in_a_batch(
+    length: int, times: bool, heads: int, blocks: int, spread: float
+) -> None:
     rng = np.random.default_rng(length)
-    shape = Shape(heads=heads, blocks=blocks)
+    shape = Shape(heads=heads, blocks=blocks, times=times)
     weights = {name: (spread * rng.standard_normal(size)).astype(np.float32) for name, size in shape.arrays(50).items()}
     model = SequenceModel(np.arange(50, dtype=np.int64), weights, shape)
     past = rng.integers(0, 50, (1, length)).astype(np.int32)
-    single, batch = encode(model, past).states[0], encode(model, np.repeat(past, 2, axis=0)).states[0]
-    np.testing.assert_allclose(single, batch, rtol=1e-4, atol=1e-4)
+    # Gaps of every order of magnitude, up to the most that there is.
+    when = np.sort(2 ** rng.uniform(0, 31, (1, length)), axis=1).astype(np.int32)
+    single = encode(model, past, when, terms=True)
+    batch = encode(model, np.repeat(past, 2, axis=0), np.repeat(when, 2, axis=0), terms=True)
+    assert single.terms is not None
+    assert batch.terms is not None
+    # Terms are of the size of the largest: what little a place gives is a difference of what is not small.
+    bound = 1e-4 * max(1.0, float(np.abs(batch.terms[0]).max()))
+    np.testing.assert_allclose(single.states[0], batch.states[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(single.terms[0], batch.terms[0], rtol=1e-4, atol=bound)
+    assert encode(model, past, when).states.tobytes() == single.states.tobytes()
     if length < 100 and spread < 1:  # the loops take a second for the longest, and their sigmoid does not saturate
-        np.testing.assert_allclose(single, state_after(model, past[0].tolist()), rtol=1e-4, atol=1e-4)
-    assert single.dtype == np.float32
+        expected = state_after(model, past[0].tolist(), when[0].tolist())
+        np.testing.assert_allclose(single.states[0], expected, rtol=1e-4, atol=1e-4)
+    assert single.states.dtype == single.terms.dtype == np.float32
+
+
+def test_times_between_visits_fall_into_the_same_buckets() -> None:
+    bounds = np.concatenate([[0], 2 ** np.arange(31) - 1, 2 ** np.arange(31), [np.iinfo(np.int32).max]])
+    when = np.stack([np.zeros(len(bounds)), bounds], axis=1).astype(np.int32)
+    model = drawn(names(ITEMS), Shape(dim=8, blocks=2, heads=2, length=2, times=True))
+    past = np.tile(np.array([[3, 4]], np.int32), (len(bounds), 1))
+    together = encode(model, past, when).states
+    for row in range(len(bounds)):
+        alone = encode(model, past[:1], when[row : row + 1]).states[0]
+        np.testing.assert_allclose(alone, together[row], rtol=1e-4, atol=1e-5)
 
 
 def test_one_history_may_have_absent_places() -> None:

@@ -33,7 +33,7 @@ def encode(
 
     `times`, int32[n, L], are seconds since any moment of the row's own; a model with a bias of time needs them. Of the
     last block only what the newest place needs is worked out. Longer histories than the model reads lose the oldest.
-    One history of a gated model, without times and terms, takes the way of `single`, which is faster.
+    One history of a gated model takes the way of `single`, which is faster.
     """
     shape, weights = model.shape, model.weights
     past = past[:, -shape.length :]
@@ -46,11 +46,11 @@ def encode(
     if shape.temperature > 0:
         x = x * (np.sqrt(np.float32(shape.dim)) / (np.sqrt((x * x).sum(-1, keepdims=True)) + np.float32(EPSILON)))
     x = x + weights["places"][:length][::-1]
-    gaps = None if not shape.times else _gaps(times, length)
-    taken = None
-    if rows == 1 and hidden is None and gaps is None and shape.block == "ligr" and not terms:
-        state = newest_of_one(weights, shape, x[0])
+    when = _of_places(times, length) if shape.times else None
+    if rows == 1 and hidden is None and shape.block == "ligr":
+        state, taken = newest_of_one(weights, shape, x[0], None if when is None else when[0], terms=terms)
     else:
+        gaps = None if when is None else _gaps(when)
         state, taken = _newest(weights, shape, x, hidden, gaps, terms=terms)
     if shape.temperature > 0:
         size = np.sqrt((state * state).sum(-1, keepdims=True))
@@ -162,10 +162,15 @@ def _bias(distance: Floats, first: int, length: int) -> Floats:
     return bias
 
 
-def _gaps(times: NDArray[np.int32] | None, length: int) -> NDArray[np.int64]:
+def _of_places(times: NDArray[np.int32] | None, length: int) -> NDArray[np.int32]:
     if times is None:
         raise ValueError("this sequence encoder was trained with times; it needs those of the history")
-    times = times[:, -length:].astype(np.int64)
-    gaps = np.maximum(times[:, :, None] - times[:, None, :], 0)
+    return times[:, -length:]
+
+
+def _gaps(times: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The bucket of the time between each two places, int64[n, L, L]."""
+    when = times.astype(np.int64)
+    gaps = np.maximum(when[:, :, None] - when[:, None, :], 0)
     found: NDArray[np.int64] = np.searchsorted(time_edges(), gaps, side="right")
     return found

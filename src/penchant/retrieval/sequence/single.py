@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
-from penchant.retrieval.sequence.weights import EPSILON, Shape, of_block
+from penchant.retrieval.sequence.weights import EPSILON, Shape, of_block, time_edges
 
 Floats = NDArray[Any]
 _EPSILON, _ONE, _HALF = np.float32(EPSILON), np.float32(1), np.float32(0.5)
@@ -25,73 +25,103 @@ _P3, _P4, _P5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.flo
 _BIAS, _MANTISSA = np.int32(127), np.int32(23)
 
 
-def newest_of_one(weights: dict[str, Floats], shape: Shape, x: Floats) -> Floats:
+def newest_of_one(
+    weights: dict[str, Floats], shape: Shape, x: Floats, times: NDArray[np.int32] | None = None, *, terms: bool = False
+) -> tuple[Floats, Floats | None]:
     """The newest place after all blocks and the last norm, float32[1, d], of the places `x`, float32[L, d], all taken.
 
-    The weights must be float32, as those of a `SequenceModel` are.
+    `times`, int32[L], are seconds, for a model that reads them. With `terms` also what the last block took from each
+    place, float32[1, L, d]. The weights must be float32, as those of a `SequenceModel` are.
     """
     x = x.T.copy()
-    for block in range(shape.blocks):
-        x = _block(of_block(weights, block), shape, x, last=block == shape.blocks - 1)
-    state = np.empty_like(x)
-    _norm(x, weights["last_scale"], weights["last_shift"], state)
-    return state.T
+    for block in range(shape.blocks - 1):
+        w = of_block(weights, block)
+        _go_on(w, x, _attended(w, shape, _normed(w, x), times))
+    w = of_block(weights, shape.blocks - 1)
+    normed = _normed(w, x)
+    newest = np.ascontiguousarray(x[:, -1:])
+    weight = _weights_of_newest(w, shape, normed, times)
+    taken = _terms(w, newest, normed, weight) if terms else None
+    _go_on(w, newest, _taken(w, normed, weight))
+    state = np.empty_like(newest)
+    _norm(newest, weights["last_scale"], weights["last_shift"], state)
+    return state.T, taken
 
 
-def _block(w: dict[str, Floats], shape: Shape, x: Floats, *, last: bool) -> Floats:
-    """A gated block over `x`, float32[d, L], which is spent: float32[d, L], or [d, 1] of the newest place if `last`."""
+def _normed(w: dict[str, Floats], x: Floats) -> Floats:
     normed = np.empty_like(x)
     _norm(x, w["norm_scale"], w["norm_shift"], normed)
-    if last:
-        x = np.ascontiguousarray(x[:, -1:])
-        after = _newest(w, shape, normed)
-    else:
-        after = _attended(w, shape, normed)
+    return normed
+
+
+def _go_on(w: dict[str, Floats], x: Floats, after: Floats) -> None:
+    """The rest of a gated block, in place of `x`, float32[d, n], from what its places took, float32[d, n]."""
     _add_gated(x, w["gate"].T @ x, w["gate_shift"], w["out"].T @ after)
     normed = np.empty_like(x)
     _norm(x, w["wide_scale"], w["wide_shift"], normed)
     wide = w["widen"].T @ normed
     _swish(wide)
     _add_gated(x, w["wide_gate"].T @ x, w["wide_gate_shift"], w["narrow"].T @ wide[: len(wide) // 2])
-    return x
 
 
-def _attended(w: dict[str, Floats], shape: Shape, normed: Floats) -> Floats:
+def _attended(w: dict[str, Floats], shape: Shape, normed: Floats, times: NDArray[np.int32] | None) -> Floats:
     """What each place takes from those up to it, float32[d, L]."""
     d, places = normed.shape
     width = d // shape.heads
+    scale = np.float32(width**-0.5)
     mixed = w["mix"].T @ normed
     after, weight = np.empty_like(normed), np.empty((places, places), np.float32)
     for head in range(shape.heads):
         rows = slice(head * width, (head + 1) * width)
         q, k, v = mixed[:d][rows], mixed[d : 2 * d][rows], mixed[2 * d :][rows]
         np.matmul(k.T, q, out=weight)
+        if times is not None:
+            _add_gaps(weight, times, w["gap"][head] / scale)
         total = np.zeros(places, np.float32)
-        _weigh(weight, w["distance"][head], np.float32(width**-0.5), total)
+        _weigh(weight, w["distance"][head], scale, total)
         np.matmul(v, weight, out=after[rows])
         after[rows] /= total
     return after
 
 
-def _newest(w: dict[str, Floats], shape: Shape, normed: Floats) -> Floats:
-    """What the newest place alone takes, float32[d, 1]; keys and values are never made.
-
-    As q·(K·n) = (q·K)·n and the sum of weight·(V·n) is V·(the sum of weight·n), its products are of vectors.
-    """
+def _weights_of_newest(w: dict[str, Floats], shape: Shape, normed: Floats, times: NDArray[np.int32] | None) -> Floats:
+    """The weight of each place for the newest, float32[heads, L]; keys are never made, as q·(K·n) = (q·K)·n."""
     d, places = normed.shape
     width = d // shape.heads
-    mix, after = w["mix"], np.empty((d, 1), np.float32)
+    mix = w["mix"]
     q = normed[:, -1] @ mix[:, :d]
     q *= np.float32(width**-0.5)
+    found = np.empty((shape.heads, places), np.float32)
     for head in range(shape.heads):
         first, end = head * width, (head + 1) * width
         logits = (mix[:, d + first : d + end] @ q[first:end]) @ normed
         logits += w["distance"][head, :places][::-1]
+        if times is not None:
+            logits += w["gap"][head, np.searchsorted(time_edges(), times[-1] - times, side="right")]
         logits -= logits.max()
         weight = np.exp(logits, out=logits)
-        weight /= weight.sum()
-        after[first:end, 0] = (normed @ weight) @ mix[:, 2 * d + first : 2 * d + end]
-    return after
+        np.divide(weight, weight.sum(), out=found[head])
+    return found
+
+
+def _taken(w: dict[str, Floats], normed: Floats, weight: Floats) -> Floats:
+    """What the newest place takes, float32[d, 1]: the sum of weight·(V·n) as V·(the sum of weight·n)."""
+    d, width = len(normed), len(normed) // len(weight)
+    values, taken = w["mix"][:, 2 * d :], np.empty((d, 1), np.float32)
+    for head, one in enumerate(weight):
+        rows = slice(head * width, (head + 1) * width)
+        taken[rows, 0] = (normed @ one) @ values[:, rows]
+    return taken
+
+
+def _terms(w: dict[str, Floats], newest: Floats, normed: Floats, weight: Floats) -> Floats:
+    """What the newest place takes from each, as it is added to it, float32[1, L, d]."""
+    d, places = normed.shape
+    values = (normed.T @ w["mix"][:, 2 * d :]).reshape(places, len(weight), -1) * weight.T[:, :, None]
+    found = (values.reshape(places, d) @ w["out"]).T
+    gated = np.zeros_like(found)
+    _add_gated(gated, np.broadcast_to(w["gate"].T @ newest, found.shape), w["gate_shift"], found)
+    return gated.T[None]
 
 
 @kernel
@@ -144,6 +174,21 @@ def _weigh(logits: Floats, distance: Floats, scale: np.float32, total: Floats) -
         for i in range(len(row)):
             row[i] = _exp(row[i] - high[i])
             sums[i] += row[i]
+
+
+@kernel
+def _add_gaps(logits: Floats, times: NDArray[np.int32], gap: Floats) -> None:
+    """Add to `logits`, float32[keys, queries], the bias of the time between two places, by its bucket.
+
+    The bounds of `time_edges` are powers of two: the bucket of a time is how many bits its whole seconds have, which
+    the exponent of its float64 tells.
+    """
+    places, most = len(logits), len(gap) - 1
+    for j in range(places):
+        row, later = logits[j, j:], times[j:]
+        for i in range(len(row)):
+            bits = int(np.float64(max(later[i] - times[j], 0)).view(np.int64) >> 52) - 1022
+            row[i] += gap[min(max(bits, 0), most)]
 
 
 @kernel
