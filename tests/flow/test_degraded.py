@@ -77,11 +77,11 @@ class Broken:
 
 def test_a_source_that_fails_is_skipped_and_named(engine: Embedded) -> None:
     pipeline = _pipeline(engine)
-    for number, (source, limit) in enumerate(pipeline._sources):
-        kept = pipeline._sources
-        pipeline._sources = (*kept[:number], (Broken(source.name), limit), *kept[number + 1 :])
+    for number, (source, limit) in enumerate(pipeline.sources):
+        kept = pipeline.sources
+        pipeline.sources = (*kept[:number], (Broken(source.name), limit), *kept[number + 1 :])
         answer = engine.recommend(pc.Request(user_id="u1", n=10, explain=True, record=False))
-        pipeline._sources = kept
+        pipeline.sources = kept
         assert len(answer.items) == 10
         assert answer.degraded == [f"source:{source.name}"]
         assert answer.trace is not None
@@ -90,10 +90,10 @@ def test_a_source_that_fails_is_skipped_and_named(engine: Embedded) -> None:
 
 def test_all_sources_failing_is_answered_by_popularity(engine: Embedded) -> None:
     pipeline = _pipeline(engine)
-    pipeline._sources = tuple((Broken(source.name), limit) for source, limit in pipeline._sources)
+    pipeline.sources = tuple((Broken(source.name), limit) for source, limit in pipeline.sources)
     answer = engine.recommend(pc.Request(user_id="somebody new", n=10, record=False))
     assert len(answer.items) == 10
-    assert set(answer.degraded) >= {f"source:{source.name}" for source, _ in pipeline._sources}
+    assert set(answer.degraded) >= {f"source:{source.name}" for source, _ in pipeline.sources}
     assert {source for item in answer.items for source in item.sources} <= {"popular"}
 
 

@@ -9,8 +9,11 @@ import pytest
 
 from flow.world import NOW, film, films, opened
 from penchant.assembly.training import Trainer
+from penchant.assembly.warmup import WarmUp
 from penchant.core.clock import ManualClock
 from penchant.core.events import Interaction
+from penchant.core.query import Query
+from penchant.core.stages import Contributing
 from penchant.serving import wire
 from penchant.training.models import KINDS, part_of
 
@@ -62,6 +65,32 @@ def test_a_listed_source_is_trained_published_and_served(name: str, tmp_path: Pa
         answer = engine.recommend(ask)
         assert any(name in item.sources for item in answer.items)
         assert not answer.degraded
+
+
+def test_before_the_first_request_every_source_says_because_of_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = set()
+
+    def watched(kind: type) -> None:
+        contributor = kind.contributor  # type: ignore[attr-defined]
+
+        def wrapped(self: Contributing, query: Query, rows: np.ndarray) -> np.ndarray:
+            asked.add(self.name)
+            return contributor(self, query, rows)
+
+        monkeypatch.setattr(kind, "contributor", wrapped)
+
+    with opened(tmp_path / "films", films(), clock=ManualClock(NOW)) as engine:
+        engine.send([film(number) for number in range(30)])
+        engine.settle()
+        compiled, definition = engine.live.current.compiled, engine.parts.definition
+        sources = [source for one in compiled.surfaces.values() for source, _ in one.pipeline.sources]
+        able = [source for source in sources if isinstance(source, Contributing)]
+        for kind in {type(source) for source in able}:
+            watched(kind)
+        WarmUp(definition).run(compiled, engine.live.current.items)
+    assert asked == {source.name for source in able} >= {"covisit", "content", "ease"}
 
 
 def test_a_model_that_no_surface_lists_is_not_trained(tmp_path: Path) -> None:

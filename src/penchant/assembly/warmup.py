@@ -15,6 +15,7 @@ from penchant.core.items import Items
 from penchant.core.log import ACCEPTED, Record
 from penchant.core.query import History, UserState
 from penchant.core.schema import Attribute, Schema
+from penchant.core.stages import Contributing
 from penchant.core.state import StateStore, profile_key, user_key
 from penchant.core.vectors import pack
 from penchant.serving import wire
@@ -103,6 +104,11 @@ class WarmUp:
         except (InvalidRequest, NotFound):
             return  # a predicate that this kind of attribute does not have
         surface.pipeline.run(query)
+        if len(query.history):  # a slate asks only the sources whose items it shows
+            rows = np.arange(min(items.count, _ITEMS), dtype=np.int32)
+            for source, _ in surface.pipeline.sources:
+                if isinstance(source, Contributing):
+                    source.contributor(query, rows)
 
 
 def _events(schema: Schema) -> Iterator[Sequence[Event]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -48,7 +49,10 @@ def create() -> FastAPI:
             engine.close()
 
     offered = cast("Role", role if role in ("collect", "serve", "stream") else "up")
-    return create_app(engine, settings, load_keys(os.environ), role=offered, lifespan=lifespan)
+    app = create_app(engine, settings, load_keys(os.environ), role=offered, lifespan=lifespan)
+    gc.collect()
+    gc.freeze()  # what is there by now stays, and to look through it would hold a request up by tens of ms
+    return app
 
 
 def _end_with(sentinel: int) -> None:

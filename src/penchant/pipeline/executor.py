@@ -61,7 +61,7 @@ class SurfacePipeline:
         timer: Timer = time.perf_counter,
     ) -> None:
         self.name = name
-        self._sources = tuple(sources)
+        self.sources = tuple(sources)
         self._reserve = reserve
         merged = [(source.name, n) for source, n in sources]
         if reserve is not None:
@@ -98,7 +98,7 @@ class SurfacePipeline:
 
     def _retrieved(self, query: Query, told: Trace) -> Candidates:
         """What the sources propose and the filters keep."""
-        proposals = [self._retrieve(source, limit, query, told) for source, limit in self._sources]
+        proposals = [self._retrieve(source, limit, query, told) for source, limit in self.sources]
         candidates = self._merged(query, proposals, told)
         if len(candidates) < query.size and self._reserve is not None:
             more = self._retrieve(self._reserve, query.size + _RESERVED, query, told)
