@@ -9,21 +9,22 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penchant.core.query import Query
+from penchant.core.query import Query, UserState
 
 T = TypeVar("T")
 _NOBODY: NDArray[np.int32] = np.empty(0, np.int32)
 
 
 class Kept(threading.local, Generic[T]):
-    """The last result, by thread; found again for the very same arrays and table that it was made from.
+    """The last result, by thread; found again for the very same table, person and arrays that it was made from.
 
-    Arrays of a query are never written, so the same objects mean the same result. Only they are held, not the query.
+    These are never written, so the same objects mean the same result. Only they are held, not the query.
     """
 
     def __init__(self) -> None:
         self._table: object = None
         self._history = self._hidden = _NOBODY
+        self._user: UserState | None = None
         self._seed = -1
         self._value: T | None = None
 
@@ -34,9 +35,11 @@ class Kept(threading.local, Generic[T]):
             or self._table is not table
             or self._history is not query.history
             or self._hidden is not query.hidden
+            or self._user is not query.user
             or self._seed != query.seed_row
         ):
             self._value = None
             self._value = make()
-            self._table, self._history, self._hidden, self._seed = table, query.history, query.hidden, query.seed_row
+            self._table, self._history, self._hidden = table, query.history, query.hidden
+            self._user, self._seed = query.user, query.seed_row
         return self._value

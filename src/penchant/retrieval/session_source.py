@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +11,8 @@ from penchant.core.candidates import Retrieved
 from penchant.core.compile import kernel
 from penchant.core.hashing import hash_id
 from penchant.core.items import Items, SessionTable
-from penchant.core.query import Query, UserState
+from penchant.core.query import Query
+from penchant.retrieval.kept import Kept
 from penchant.retrieval.session_fold import session_of
 from penchant.retrieval.session_knn import NearestSessions
 from penchant.retrieval.session_walk import Columns, credited, scored
@@ -47,16 +47,6 @@ Asked = tuple[NDArray[np.float32], NDArray[np.int32]]
 """The score of every row, and the rows that have one."""
 
 
-class _Last(threading.local):
-    """The last result, by thread: ranking asks again about rows that were not proposed."""
-
-    def __init__(self) -> None:
-        self.table: SessionSample | None = None
-        self.user: UserState | None = None
-        self.past: NDArray[np.int32] = np.empty(0, np.int32)
-        self.value: Asked | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class SessionNeighbours:
     """`NearestSessions` over the sample of sessions that the picture has, from the newest items of the live history.
@@ -67,20 +57,20 @@ class SessionNeighbours:
 
     name: str
     model: NearestSessions = LIKE_SESSIONS
-    _last: _Last = field(default_factory=_Last, repr=False, compare=False)
+    _kept: Kept[tuple[Asked | None]] = field(default_factory=Kept, repr=False, compare=False)
 
     def prepare(self, items: Items) -> SessionSample:
         return SessionSample(None if items.sessions is None else _columns(items.sessions), items.time)
 
     def retrieve(self, query: Query, limit: int) -> Retrieved:
-        asked = self._ask(query)
+        asked = self._asked(query)
         if asked is None or limit <= 0:
             return NOTHING
         scores, listed = asked
         return Retrieved(*top_listed(listed, scores, query.eligible, limit, 0.0, query.seed_row))
 
     def score_rows(self, query: Query, rows: NDArray[np.int32]) -> NDArray[np.float32]:
-        asked = self._ask(query)
+        asked = self._asked(query)
         if asked is None:
             return np.full(len(rows), np.nan, np.float32)
         scores = asked[0][rows]
@@ -97,17 +87,16 @@ class SessionNeighbours:
         )
         return np.where(found >= 0, past[found], -1).astype(np.int32)
 
-    def _ask(self, query: Query) -> Asked | None:
+    def _asked(self, query: Query) -> Asked | None:
+        table = query.items.tables[self.name]
+        return self._kept.of(query, table, lambda: (self._made(query),))[0]
+
+    def _made(self, query: Query) -> Asked | None:
         table, past = self._past(query)
         if table.columns is None or len(past) == 0:
             return None
-        last = self._last
-        if last.table is not table or last.user is not query.user or not np.array_equal(last.past, past):
-            last.table, last.value = None, None
-            weights, numbers = self.model.weights(), self.model.numbers(LENGTH)
-            last.value = scored(table.columns, past, weights, table.time, _own(query), numbers)
-            last.table, last.user, last.past = table, query.user, past
-        return last.value
+        weights, numbers = self.model.weights(), self.model.numbers(LENGTH)
+        return scored(table.columns, past, weights, table.time, _own(query), numbers)
 
     def _past(self, query: Query) -> tuple[SessionSample, NDArray[np.int32]]:
         table = query.items.tables[self.name]
