@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,20 +11,15 @@ from typing import Any
 
 import pytest
 
+from datasets import dataset
+
 ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("PENCHANT_DATA", ROOT.parent / "shared" / "data"))
-EVENTS = DATA / "ranklens" / "events.jsonl.gz"
 LEAST = 0.600
 
 
 @pytest.fixture
 def events() -> Path:
-    if not EVENTS.exists():
-        reason = f"RankLens is not at {EVENTS}; PENCHANT_DATA names the folder"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return EVENTS
+    return dataset("ranklens/events.jsonl.gz")
 
 
 def penchant(*arguments: object) -> str:

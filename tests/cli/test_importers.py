@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zipfile
 from collections import Counter
-from pathlib import Path
 
 import duckdb
 import pytest
 
+from datasets import dataset
 from penchant.cli import importers
 from penchant.cli.importers import InvalidSource, Options
 from penchant.cli.importers.source import parse_mapping
@@ -20,8 +19,6 @@ from penchant.core.parse import check_event
 from penchant.core.schema import Schema
 from penchant.core.vectors import unpack
 from penchant.settings import parse
-
-DATA = Path(os.environ.get("PENCHANT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
 FILMS = parse("""
 [actions]
@@ -179,9 +176,8 @@ class TestMovieLens:
         with pytest.raises(InvalidSource, match=r"no ratings\.csv"):
             read(tmp_path / "empty")
 
-    @pytest.mark.skipif(not (DATA / "ml-latest-small").exists(), reason="ml-latest-small is not here")
     def test_the_real_small_set(self):
-        opened = importers.open(DATA / "ml-latest-small", Options())
+        opened = importers.open(dataset("ml-latest-small"), Options())
         events = list(opened.events)
         assert opened.total == len(events)
         kinds = Counter(type(event).__name__ for event in events)
@@ -244,9 +240,8 @@ class TestMetarank:
             ("line 3", "event", "unknown_type"),
         ]
 
-    @pytest.mark.skipif(not (DATA / "ranklens").exists(), reason="ranklens is not here")
     def test_the_real_set(self):
-        source = DATA / "ranklens" / "events.jsonl.gz"
+        source = dataset("ranklens/events.jsonl.gz")
         opened = importers.open(source, Options())
         events = list(opened.events)
         assert Counter(type(event).__name__ for event in events) == {

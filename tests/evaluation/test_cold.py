@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from typer.testing import CliRunner
 
+from datasets import dataset
 from penchant.cli import app
 from penchant.evaluation.catalogue import described, read_films
 from penchant.evaluation.datasets import Dataset, Unsuited, distinct
@@ -22,8 +22,6 @@ from penchant.evaluation.recommenders import Popularity
 from penchant.evaluation.recommenders.attributed import ATTRIBUTED, Content, TwoTowers
 from penchant.retrieval.two_tower.training import Fitting
 from penchant.testing.strategies import generators
-
-DATA = Path(os.environ.get("PENCHANT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
 
 def made(rng: np.random.Generator, visits: int = 600, users: int = 25, items: int = 40) -> Dataset:
@@ -193,10 +191,7 @@ def test_the_command_line_knows_them(tmp_path: Path) -> None:
 
 
 def test_films_of_movielens_have_their_attributes() -> None:
-    folder = DATA / "ml-latest-small"
-    if not folder.is_dir():
-        pytest.skip("ml-latest-small is not there")
-    data = read_films(folder)
+    data = read_films(dataset("ml-latest-small"))
     assert data.catalogue is not None
     assert data.catalogue.count == data.log.n_items == 9_724
     (one,) = COLD_ITEMS.rounds(data, Options()).rounds

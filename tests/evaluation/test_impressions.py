@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from datasets import dataset
 from penchant.evaluation.datasets import Unsuited
 from penchant.evaluation.impressions import ORDERERS, Impressions, Rows, judge_impressions, read_impressions
 from penchant.evaluation.impressions.models import Counters
 from penchant.evaluation.protocols import Options
 from penchant.testing.oracles import metrics as oracle
 
-DATA = Path(os.environ.get("PENCHANT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 DAY, HOUR = 86_400_000, 3_600_000
 
 
@@ -176,10 +175,7 @@ def test_what_cannot_be_judged_is_said() -> None:
 
 
 def test_click_rates_order_better_than_chance_on_kuairand() -> None:
-    path = DATA / "kuairand-pure" / "exposures_apr25_apr30.parquet"
-    if not path.is_file():
-        pytest.skip("KuaiRand-Pure is not here; PENCHANT_DATA names the folder that has kuairand-pure/exposures_…")
-    data = read_impressions(path)
+    data = read_impressions(dataset("kuairand-pure/exposures_apr25_apr30.parquet"))
     report = judge_impressions(data, [make(7) for make in ORDERERS.values()])
     figures = {row.name: row.figures["AUC"] for row in report.rows}
     assert report.cases == 875

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 from scipy import sparse
 
+from datasets import dataset
 from penchant.evaluation import metrics
 from penchant.evaluation.datasets import Dataset, Unsuited, cored, distinct
 from penchant.evaluation.loaders import read_lines
@@ -24,8 +23,6 @@ from penchant.evaluation.protocols.judge import novelty_of
 from penchant.evaluation.protocols.ranking import best, places
 from penchant.evaluation.recommenders import MODELS, Popularity
 from penchant.testing.oracles import metrics as oracle
-
-DATA = Path(os.environ.get("PENCHANT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
 
 @dataclass
@@ -470,10 +467,7 @@ def test_a_core_leaves_only_the_busy() -> None:
 
 def test_popularity_on_ml_1m_is_weak() -> None:
     """A sanity check of the protocol: over all users popularity has HR@10 .0369, as was measured."""
-    path = DATA / "ml-1m" / "sasrec.txt.gz"
-    if not path.is_file():
-        pytest.skip("ML-1M is not here; PENCHANT_DATA names the folder that has ml-1m/sasrec.txt.gz")
-    data = read_lines(path)
+    data = read_lines(dataset("ml-1m/sasrec.txt.gz"))
     assert (data.log.n_users, data.log.n_items, len(data.log)) == (6_040, 3_416, 999_611)
     report = judge(RECIPES["loo-full"], data, [Popularity()], Options(users=1_000))
     assert report.cases == 1_000
