@@ -147,7 +147,7 @@ def test_weights_of_the_sources_are_learned_served_and_taken_over(tmp_path: Path
         assert again.weights == trained.weights
         past = LogPrefix(engine.parts.log)
         past.upto = 10  # the live artifact knows what comes after
-        assert Trainer(replace(engine.parts, log=past)).learn(simulate=0, objective=None).weights == {}
+        assert Trainer(replace(engine.parts, log=past)).learn(simulate=0).weights == {}
 
 
 def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:

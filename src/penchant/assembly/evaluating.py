@@ -140,10 +140,10 @@ def _engine_of_the_past(
         return compiler.compile(live), f"artifact {live[:12]}"
     log = LogPrefix(parts.log)
     log.upto = start
-    learned = Trainer(replace(parts, definition=definition, log=log), tell).learn(
-        surface=surface, simulate=WATCHED if objective is None else SIMULATED, objective=objective
-    )
-    weights, ranker = learned.weights.get(surface, {}), learned.ranker
+    trainer = Trainer(replace(parts, definition=definition, log=log), tell)
+    learned = trainer.learn(surface=surface, simulate=WATCHED if objective is None else SIMULATED)
+    ranker = None if objective is None else trainer.rank(learned, objective=objective).ranker
+    weights = learned.weights.get(surface, {})
     order = f"ranker ({ranker.objective})" if ranker else "sources fused by rank"
     told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items() if weight > LEAST)
     model = f"{', '.join(learned.models)} on the log up to {start}, {order}"

@@ -37,17 +37,24 @@ WATCHED = 2_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """All that a log taught: models of retrieval, weights of the sources by surface, and a ranker or none."""
+    """What a log taught of retrieval: models, and weights of the sources by surface."""
 
     models: Models
     weights: Weights
+    simulated: list[Record]
+    """Impressions that were made up from history."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """What a log taught of ranking: a ranker, or none where the examples are too few."""
+
     ranker: Ranker | None
     columns: Compiled
     """The surfaces with the models alone: what the columns are."""
     examples: Examples
     held_out: Examples
     """The newest of the examples, which the ranker does not know."""
-    simulated: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,35 +89,32 @@ class Trainer:
         seed: int = 0,
         force: bool = False,
     ) -> Trained:
-        """Train everything and write an artifact; see `learn`."""
-        learned = self.learn(surface=surface, simulate=simulate, objective=objective, threads=threads, seed=seed)
-        verdict = gate(learned.ranker, *self._live_on(learned.held_out), seed=seed, force=force)
-        artifact = self._write(learned, verdict)
+        """Train everything and write an artifact; see `learn` and `rank`."""
+        learned = self.learn(surface=surface, simulate=simulate, seed=seed)
+        ranked = self.rank(learned, objective=objective, threads=threads, seed=seed)
+        verdict = gate(ranked.ranker, *self._live_on(ranked.held_out), seed=seed, force=force)
+        artifact = self._write(learned, ranked, verdict)
         weights = learned.weights.get(surface, {})
-        return Trained(artifact, verdict, learned.ranker, weights, learned.examples, learned.simulated)
+        return Trained(artifact, verdict, ranked.ranker, weights, ranked.examples, len(learned.simulated))
 
-    def learn(
-        self,
-        *,
-        surface: str = "home",
-        simulate: int = SIMULATED,
-        objective: Objective | None = "binary",
-        threads: int = 1,
-        seed: int = 0,
-    ) -> Learned:
-        """What the log teaches; without an `objective` no ranker.
+    def learn(self, *, surface: str = "home", simulate: int = SIMULATED, seed: int = 0) -> Learned:
+        """What the log teaches of retrieval.
 
         Impressions from elsewhere are replayed through the pipeline. While the log has few impressions of any kind
         (less than a quarter of `simulate`), the newest part of its history is replayed as well: at most `simulate`
         requests, with models of the part before, so that they do not know the future. From these the weights of the
         sources are learned; without any they are those of the live artifact.
         """
-        settings, schema = self._definition.settings, self._definition.schema
         models = self._models(None, seed)
         simulated, weights = self._simulate(surface, simulate, seed)
-        compiled = self._compiler.build(models, None, "")
+        return Learned(models, weights, simulated)
+
+    def rank(self, learned: Learned, *, objective: Objective = "binary", threads: int = 1, seed: int = 0) -> Ranked:
+        """What the impressions of the log, and those that were made up, teach of ranking; needs 50 of them."""
+        settings, schema = self._definition.settings, self._definition.schema
+        compiled = self._compiler.build(learned.models, None, "")
         examples = read_examples(
-            WithSimulated(self._parts.log, simulated),
+            WithSimulated(self._parts.log, learned.simulated),
             schema,
             names=compiled.column_names,
             attribution_ms=duration(settings.training.attribution, "training.attribution"),
@@ -118,13 +122,13 @@ class Trainer:
         )
         fit, held_out = examples.split(settings.training.holdout) if examples.requests else (examples, examples)
         ranker = None
-        if objective is not None and examples.requests >= 50:
+        if examples.requests >= 50:
             ranker = train_ranker(
                 fit, settings.training, schema, objective=objective, threads=threads, seed=seed, progress=self._progress
             )
             if not ranker.heads:
                 ranker = None
-        return Learned(models, weights, ranker, compiled, examples, held_out, len(simulated))
+        return Ranked(ranker, compiled, examples, held_out)
 
     def publish(self, trained: Trained) -> bool:
         """Make the artifact live if the gate let it through; servers swap to it by themselves."""
@@ -225,8 +229,8 @@ class Trainer:
         first = int(np.searchsorted(held_out.positions, known, side="right"))
         return ranker, held_out.slice(first, held_out.requests)
 
-    def _write(self, learned: Learned, verdict: Gate) -> str:
-        ranker, examples, compiled = learned.ranker, learned.examples, learned.columns
+    def _write(self, learned: Learned, ranked: Ranked, verdict: Gate) -> str:
+        ranker, examples, compiled = ranked.ranker, ranked.examples, ranked.columns
         parts: dict[str, Content] = {part_of(name): model.parts() for name, model in learned.models.items()}
         told: dict[str, Any] = {"blend": learned.weights} if learned.weights else {}
         if ranker is not None:
