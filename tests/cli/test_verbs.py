@@ -17,6 +17,7 @@ from cli import made
 from penchant.assembly import open_folder
 from penchant.cli import app
 from penchant.serving import wire
+from penchant.training.fusion import LEAST, Evidence
 
 run = CliRunner()
 VERBS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
@@ -194,6 +195,14 @@ def test_train_publishes_what_the_next_slate_uses(mine: Path) -> None:
     checks = {check["name"]: check for check in told("doctor", "--dir", mine)["checks"]}
     assert checks["artifact"]["status"] == "ok"
     assert "verifies" in checks["artifact"]["message"]
+
+
+def test_train_names_the_sources_that_gain_nothing(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = {"covisit": 1.98, "ease": LEAST, "content": 1.0, "fresh": LEAST}
+    monkeypatch.setattr(Evidence, "weights", lambda _: learned)
+    said = run.invoke(app, ["train", "--simulate", "100", "--dry-run", "--dir", str(mine)]).stdout
+    assert "covisit 1.98, ease 0.01, content 1.00, fresh 0.01: how much" in said
+    assert "ease, fresh gain nothing here: unless a ranker reads them, [surfaces.home] does as well without" in said
 
 
 # doctor

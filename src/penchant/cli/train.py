@@ -47,6 +47,7 @@ def train(
     os.nice(5)
     from penchant.assembly.services import open_past
     from penchant.assembly.training import Trainer
+    from penchant.training.fusion import LEAST
 
     folder, settings = settings_of(dir)
     check_surface(settings, surface)
@@ -79,6 +80,9 @@ def train(
         if trained.weights:
             told = ", ".join(f"{name} {weight:.2f}" for name, weight in trained.weights.items())
             out.print(f"blend     {told}: how much each source counts without a ranker")
+            if idle := [name for name, weight in trained.weights.items() if weight <= LEAST]:
+                told = f"gain nothing here: unless a ranker reads them, [surfaces.{surface}] does as well without"
+                out.print(f"          {', '.join(idle)} {told}", markup=False, soft_wrap=True)
         for action, why in trained.ranker.skipped.items() if trained.ranker else ():
             out.print(f"          no head for {action}: {why}")
         out.print(
