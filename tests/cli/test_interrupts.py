@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 import typer
 
+from penchant.__main__ import main
 from penchant.cli.context import clean
 from penchant.cli.interrupts import check, interrupted, interruptible
 from penchant.cli.progress import bars
@@ -98,3 +99,15 @@ def test_the_next_verb_knows_nothing_of_it() -> None:
     assert ends_with(None) == 130
     with interruptible():
         check()
+
+
+def test_while_it_loads_nothing_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.__import__", stopped)
+    with pytest.raises(SystemExit) as told:
+        main()
+    monkeypatch.undo()
+    assert told.value.code == 130
+    assert capsys.readouterr() == ("", "")

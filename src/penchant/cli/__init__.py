@@ -66,8 +66,3 @@ app.command()(doctor)
 app.command()(migrate)
 app.command()(rebuild)
 app.add_typer(cluster, name="cluster")
-
-
-def main() -> None:
-    """The console script."""
-    app()
