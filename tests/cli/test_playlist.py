@@ -187,7 +187,7 @@ def test_interrupted_it_leaves_the_file_as_it_was(served: Path, tmp_path: Path) 
             while not any(path.stat().st_size for path in to.parent.glob(".weekly*/*")) and time.monotonic() < deadline:
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=30)
         finally:
             process.kill()
     assert process.returncode == 130, said

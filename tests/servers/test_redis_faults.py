@@ -113,20 +113,14 @@ def test_a_commit_whose_answer_was_lost_is_told_by_the_fence(state: RedisState, 
     hasty.close()
 
 
-def test_a_server_that_hangs_costs_a_request_its_budget_and_then_nothing(
-    state: RedisState, server: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_hangs_costs_a_request_its_budget_and_then_nothing(state: RedisState, server: Redis) -> None:
     fill(state, 0, 1)
     patient = opened(server.url, timeout_ms=50)
     breaker = Breaker("redis test", rng=random.Random(1), open_s=0.5, cap_s=1.0)
-    tried = []
-    read = patient.read
-    monkeypatch.setattr(patient, "read", lambda wanted: [tried.append(1), read(wanted)][1])
     guarded = GuardedState(patient, breaker, budget_ms=50)
     assert list(guarded.read([(ZERO, [b"ua"])])) == [View(1, [b"1"])]
     server.pause()
-    took, began = [], time.perf_counter()
-    tried.clear()
+    took = []
     try:
         for _ in range(200):
             started = time.perf_counter()
@@ -136,8 +130,8 @@ def test_a_server_that_hangs_costs_a_request_its_budget_and_then_nothing(
     finally:
         server.resume()
     assert breaker.open
-    assert len(tried) <= 4 + (time.perf_counter() - began) / 0.25  # three, and the one now and then that tries
-    assert sorted(took)[100] < 0.02, "half of them at least did not wait"
+    assert sum(seconds > 0.02 for seconds in took) <= 5  # three, and the one now and then that tries
+    assert sorted(took)[100] < 0.005
     deadline = time.monotonic() + 10
     while breaker.open and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -78,9 +78,10 @@ def test_a_redis_that_is_away_costs_a_request_milliseconds(
         f" ms; then p50 {p50:.1f}, p99 {p99:.1f}, most {max(later):.0f} ms; status and metrics {answered:.0f} ms"
     )
     assert max(first) < TIMEOUT_MS + BUSY_MS
-    assert sum(took > TIMEOUT_MS for took in later) <= 30, "now and then one tries, and a busy machine has pauses"
+    assert p50 < 20
+    assert sum(took > TIMEOUT_MS for took in later) <= 10, "now and then one tries"
     assert max(later) < TIMEOUT_MS + BUSY_MS
-    assert answered < 5_000
+    assert answered < 1_000
     if how == "hangs":
         redis.resume()
     else:

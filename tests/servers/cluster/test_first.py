@@ -53,7 +53,7 @@ def _fits(service: Service) -> None:
     for path in ("/v1/status", "/metrics", "/healthz"):
         began = time.monotonic()
         assert service.answers(path) == httpx.codes.OK
-        assert time.monotonic() - began < 5.0, f"{path} waits for what is not there"
+        assert time.monotonic() - began < 2.0, f"{path} waits for what is not there"
 
 
 @pytest.mark.parametrize("verb", VERBS)
