@@ -104,11 +104,10 @@ class WarmUp:
         except (InvalidRequest, NotFound):
             return  # a predicate that this kind of attribute does not have
         surface.pipeline.run(query)
-        if len(query.history):  # a slate asks only the sources whose items it shows
-            rows = np.arange(min(items.count, _ITEMS), dtype=np.int32)
+        if query.rank_only is not None and len(query.history):  # once a surface: slates ask only for what they show
             for source, _ in surface.pipeline.sources:
                 if isinstance(source, Contributing):
-                    source.contributor(query, rows)
+                    source.contributor(query, query.rank_only)
 
 
 def _events(schema: Schema) -> Iterator[Sequence[Event]]:

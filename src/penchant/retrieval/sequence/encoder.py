@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from penchant.retrieval.sequence.model import SequenceModel
 from penchant.retrieval.sequence.single import newest_of_one
-from penchant.retrieval.sequence.weights import EPSILON, Shape, of_block, time_edges
+from penchant.retrieval.sequence.weights import EPSILON, Shape, buckets_of, of_block
 
 Floats = NDArray[Any]
 """float32 all the way."""
@@ -171,6 +171,4 @@ def _of_places(times: NDArray[np.int32] | None, length: int) -> NDArray[np.int32
 def _gaps(times: NDArray[np.int32]) -> NDArray[np.int64]:
     """The bucket of the time between each two places, int64[n, L, L]."""
     when = times.astype(np.int64)
-    gaps = np.maximum(when[:, :, None] - when[:, None, :], 0)
-    found: NDArray[np.int64] = np.searchsorted(time_edges(), gaps, side="right")
-    return found
+    return buckets_of(np.maximum(when[:, :, None] - when[:, None, :], 0))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penchant.core.compile import kernel
-from penchant.retrieval.sequence.weights import EPSILON, Shape, of_block, time_edges
+from penchant.retrieval.sequence.weights import EPSILON, Shape, buckets_of, of_block
 
 Floats = NDArray[Any]
 _EPSILON, _ONE, _HALF = np.float32(EPSILON), np.float32(1), np.float32(0.5)
@@ -91,13 +91,14 @@ def _weights_of_newest(w: dict[str, Floats], shape: Shape, normed: Floats, times
     mix = w["mix"]
     q = normed[:, -1] @ mix[:, :d]
     q *= np.float32(width**-0.5)
+    buckets = None if times is None else buckets_of(times[-1] - times)
     found = np.empty((shape.heads, places), np.float32)
     for head in range(shape.heads):
         first, end = head * width, (head + 1) * width
         logits = (mix[:, d + first : d + end] @ q[first:end]) @ normed
         logits += w["distance"][head, :places][::-1]
-        if times is not None:
-            logits += w["gap"][head, np.searchsorted(time_edges(), times[-1] - times, side="right")]
+        if buckets is not None:
+            logits += w["gap"][head, buckets]
         logits -= logits.max()
         weight = np.exp(logits, out=logits)
         np.divide(weight, weight.sum(), out=found[head])

@@ -80,6 +80,12 @@ def time_edges() -> NDArray[np.int32]:
     return (2 ** np.arange(28)).astype(np.int32)
 
 
+def buckets_of(gaps: NDArray[Any]) -> NDArray[np.int64]:
+    """The bucket of each time between two visits, in seconds."""
+    found: NDArray[np.int64] = np.searchsorted(time_edges(), gaps, side="right")
+    return found
+
+
 def seconds(times: NDArray[np.int64]) -> NDArray[np.int32]:
     """Whole seconds since the first of times in ms, oldest first; at most 68 years."""
     whole = times // 1_000
